@@ -1,0 +1,12 @@
+//! Headscope: see attention heads of transformer language models, and change them while you look.
+//!
+//! The modules below are in reading order; each may use only those above it (`tests/architecture.rs` holds that).
+//! `ARCHITECTURE.md` has the map.
+
+pub mod colormap;
+pub mod edit;
+pub mod figure;
+pub mod ids;
+pub mod model;
+pub mod render;
+pub mod session;
