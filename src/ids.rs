@@ -87,7 +87,16 @@ mod tests {
 
     #[test]
     fn what_names_no_head_is_refused() {
-        for text in ["", "L9", "H6", "L9H", "9.6.1", "L+9H6", "L99999999999999999999H1", "(9,6"] {
+        for text in [
+            "",
+            "L9",
+            "H6",
+            "L9H",
+            "9.6.1",
+            "L+9H6",
+            "L99999999999999999999H1",
+            "(9,6",
+        ] {
             assert!(text.parse::<HeadId>().is_err(), "{text}");
         }
     }

@@ -5,8 +5,12 @@
 
 pub mod colormap;
 pub mod edit;
+pub mod experiment;
 pub mod figure;
 pub mod ids;
 pub mod model;
+pub mod pyramid;
 pub mod render;
 pub mod session;
+pub mod ui;
+pub mod worker;

@@ -1,1 +1,7 @@
-//! To be written.
+//! Stub.
+/// How maps are drawn.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    Gpu,
+    Cpu { reason: String },
+}

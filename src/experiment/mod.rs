@@ -1,0 +1,62 @@
+//! An experiment, run: what was asked (resolved to tokens), the passes it needs, and their results as plain data.
+//!
+//! The window's worker and the command line both go through here, so one experiment gives one set of numbers.
+
+mod maps;
+mod readout;
+pub mod resolve;
+
+pub use maps::{LayerMaps, Patterns};
+pub use readout::{Readout, TokenScore};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::edit::Edit;
+
+/// A resolved request: everything a run depends on, besides the weights. Comparable, so the window sends one only when
+/// what it wants has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RunSpec {
+    pub ids: Arc<[u32]>,
+    pub contrast: Option<Arc<[u32]>>,
+    /// The edits that are switched on.
+    pub edits: Vec<Edit>,
+    /// Position whose logits are read.
+    pub position: usize,
+    /// What `@last` means in edits.
+    pub last: usize,
+    /// Number of beginning-of-text tokens at the front, left out of means.
+    pub bos_count: usize,
+    /// Folder that the paths of `add` edits start from.
+    pub folder: Option<PathBuf>,
+}
+
+/// Which of the two runs of an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The unedited run.
+    Before,
+    /// The run with the edits that are switched on.
+    After,
+}
+
+/// One run's results.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    /// One entry a layer.
+    pub layers: Vec<Arc<LayerMaps>>,
+    /// Logits at the read position, `[vocab]`; `None` where the model has no language-model head.
+    pub logits: Option<Arc<[f32]>>,
+    /// Layer that the run started from: 0 for a whole run, the number of layers if nothing had to be run.
+    pub restarted_at: usize,
+    pub millis: f64,
+}
+
+/// Both runs of an experiment.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub before: Pass,
+    /// Absent without edits.
+    pub after: Option<Pass>,
+}

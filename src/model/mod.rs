@@ -1,0 +1,29 @@
+//! The instrumented transformer: reading checkpoints, the forward pass with a named site for every activation, edits at
+//! those sites. Tensors live here and nowhere above.
+
+pub mod spec;
+pub mod tokenizer;
+
+use self::spec::ModelSpec;
+use self::tokenizer::Tokenizer;
+
+/// An open model: shape, tokenizer and weights.
+#[derive(Debug)]
+pub struct Model {
+    /// Short name for people: `demo`, the folder's or the file's name.
+    pub name: String,
+    /// MODEL as it was asked for: `demo` or a path.
+    pub source: String,
+    pub spec: ModelSpec,
+    /// `None` where the model has none: tokens are then shown as ids.
+    pub tokenizer: Option<Tokenizer>,
+    /// `h1:` and a SHA-256; see [`fingerprint`].
+    pub fingerprint: String,
+    /// The type that most weights are stored in, such as `Q4_1`.
+    pub stored: String,
+    /// The type that the forward computes in.
+    pub dtype: &'static str,
+    pub load_millis: f64,
+    /// Bytes that the weights take in memory.
+    pub weight_bytes: usize,
+}

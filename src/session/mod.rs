@@ -1,0 +1,140 @@
+//! The user's work: what is asked of a model, and how it is looked at.
+//!
+//! Plain data, free of tensors and of the window. [`Experiment`] is the part that decides the numbers, and the part that
+//! undo covers; [`View`] decides how they are drawn.
+
+use crate::colormap::Colormap;
+use crate::edit::Edit;
+use crate::ids::HeadId;
+
+/// One open session.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// MODEL as the command line takes it: `demo` or a path.
+    pub model: String,
+    pub experiment: Experiment,
+    pub view: View,
+    pub notes: String,
+    /// The arrangement of the panels, as the window wrote it. Opaque here.
+    pub layout: Option<serde_json::Value>,
+}
+
+/// What is asked of the model: everything that the numbers depend on, besides the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    pub prompt: Prompt,
+    /// Prompt B: where resampling takes its values from.
+    pub contrast: Option<Prompt>,
+    pub bos: BosRule,
+    pub edits: Vec<EditRow>,
+    /// Answer tokens as typed (` Mary`, `#5`); the first two give the logit difference.
+    pub answers: Vec<String>,
+    pub position: ReadPosition,
+}
+
+/// A prompt: text, or ids where a model has no tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+/// Whether a beginning-of-text token stands at the front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BosRule {
+    /// As the tokenizer has it.
+    #[default]
+    Auto,
+    /// Exactly one.
+    Always,
+    /// None: encoded without special tokens.
+    Never,
+}
+
+/// An edit in the list, which can be switched off without being lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EditRow {
+    pub edit: Edit,
+    pub enabled: bool,
+}
+
+/// Where the logits are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ReadPosition {
+    /// The last token that is not special.
+    #[default]
+    Last,
+    At(usize),
+}
+
+/// How the results are looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// The heads whose maps are shown; the first is the one that the head panel is about.
+    pub selection: Vec<HeadId>,
+    pub shown: Shown,
+    pub colormap: Colormap,
+    pub diverging: Colormap,
+    pub log_scale: bool,
+    /// Leaves the first key out of the colours: the sink would swamp the rest.
+    pub hide_sink: bool,
+}
+
+/// What a map's cells stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Shown {
+    /// A[i, j]
+    #[default]
+    Attention,
+    /// A[i, j] · ‖v_j‖
+    ValueWeighted,
+    /// A[i, j] after the edits, minus before.
+    Change,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            selection: Vec::new(),
+            shown: Shown::default(),
+            colormap: Colormap::Viridis,
+            diverging: Colormap::RdBu,
+            log_scale: false,
+            hide_sink: false,
+        }
+    }
+}
+
+impl Experiment {
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            contrast: None,
+            bos: BosRule::default(),
+            edits: Vec::new(),
+            answers: Vec::new(),
+            position: ReadPosition::default(),
+        }
+    }
+
+    /// The edits that are switched on, in order.
+    pub fn active_edits(&self) -> Vec<Edit> {
+        self.edits
+            .iter()
+            .filter(|row| row.enabled)
+            .map(|row| row.edit.clone())
+            .collect()
+    }
+}
+
+impl Session {
+    pub fn new(model: impl Into<String>, experiment: Experiment) -> Self {
+        Self {
+            model: model.into(),
+            experiment,
+            view: View::default(),
+            notes: String::new(),
+            layout: None,
+        }
+    }
+}

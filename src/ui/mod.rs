@@ -1,0 +1,7 @@
+//! The window. `logic` decides (events, actions, what to ask the worker for); views only draw and push actions.
+
+pub mod action;
+pub mod command;
+pub mod context;
+pub mod focus;
+pub mod theme;
