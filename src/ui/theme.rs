@@ -14,9 +14,9 @@ pub struct Theme {
     /// Between and behind panels.
     pub canvas: Color32,
     /// A panel's body.
-    pub panel: Color32,
+    pub panel_bg: Color32,
     /// Bars, chips, table headers: a step above the panel.
-    pub raised: Color32,
+    pub surface: Color32,
     /// Where text is typed.
     pub field: Color32,
     /// Menus, tooltips, toasts, dialogs.
@@ -30,9 +30,9 @@ pub struct Theme {
     /// Behind a dialog.
     pub backdrop: Color32,
     /// Hairlines between things.
-    pub border: Color32,
+    pub line: Color32,
     /// Outline of what can be operated.
-    pub border_strong: Color32,
+    pub line_strong: Color32,
 
     pub text: Color32,
     /// Secondary text: units, captions, what stands for nothing.
@@ -48,8 +48,8 @@ pub struct Theme {
     pub on_accent: Color32,
 
     pub success: Color32,
-    pub warning: Color32,
-    pub warning_fill: Color32,
+    pub warn: Color32,
+    pub warn_fill: Color32,
     pub error: Color32,
     pub error_fill: Color32,
 
@@ -59,17 +59,25 @@ pub struct Theme {
 
     /// Cells of a map that the mask hides ("N/A").
     pub masked: Color32,
-    /// The mark on a head that an edit changes.
-    pub edited: Color32,
+    /// A cell whose results are not there yet.
+    pub cell_empty: Color32,
+    /// Marks of edits: badges, outlines.
+    pub cell_edited: Color32,
+    /// Text on `cell_edited`.
+    pub on_edited: Color32,
     /// Outline of what is hovered, here or in another view; stands out on every colour map.
-    pub hover_mark: Color32,
+    pub hover_stroke: Color32,
     /// Outline of what is selected, on every colour map.
-    pub selected_mark: Color32,
+    pub selection_stroke: Color32,
     /// A dark or light seam that keeps marks readable on a map.
     pub mark_seam: Color32,
 
+    /// Bars and values of the unedited run, and of the edited one.
+    pub bar_before: Color32,
+    pub bar_after: Color32,
+
     /// Lines and heads told apart by colour: Okabe and Ito's set, readable by colour-blind people.
-    pub series: [Color32; 8],
+    pub series: [Color32; 7],
 }
 
 /// Distances, in points. All are multiples of 4.
@@ -96,16 +104,16 @@ pub mod size {
 pub const DARK: Theme = Theme {
     dark: true,
     canvas: Color32::from_rgb(11, 14, 18),
-    panel: Color32::from_rgb(20, 24, 30),
-    raised: Color32::from_rgb(29, 34, 42),
+    panel_bg: Color32::from_rgb(20, 24, 30),
+    surface: Color32::from_rgb(29, 34, 42),
     field: Color32::from_rgb(13, 16, 21),
     overlay: Color32::from_rgb(33, 39, 48),
     hover: Color32::from_rgb(42, 49, 60),
     pressed: Color32::from_rgb(52, 61, 74),
     stripe: Color32::from_rgb(24, 28, 35),
     backdrop: Color32::from_black_alpha(140),
-    border: Color32::from_rgb(42, 49, 59),
-    border_strong: Color32::from_rgb(66, 76, 91),
+    line: Color32::from_rgb(42, 49, 59),
+    line_strong: Color32::from_rgb(66, 76, 91),
     text: Color32::from_rgb(224, 229, 236),
     text_weak: Color32::from_rgb(152, 163, 178),
     text_stale: Color32::from_rgb(104, 115, 130),
@@ -113,33 +121,37 @@ pub const DARK: Theme = Theme {
     accent_fill: Color32::from_rgb(29, 62, 98),
     on_accent: Color32::from_rgb(8, 18, 30),
     success: Color32::from_rgb(98, 201, 143),
-    warning: Color32::from_rgb(240, 185, 84),
-    warning_fill: Color32::from_rgb(58, 44, 18),
+    warn: Color32::from_rgb(240, 185, 84),
+    warn_fill: Color32::from_rgb(58, 44, 18),
     error: Color32::from_rgb(255, 130, 120),
     error_fill: Color32::from_rgb(66, 28, 28),
     positive: Color32::from_rgb(110, 180, 245),
     negative: Color32::from_rgb(244, 150, 120),
     masked: Color32::from_rgb(48, 54, 63),
-    edited: Color32::from_rgb(255, 140, 80),
-    hover_mark: Color32::from_rgb(255, 255, 255),
-    selected_mark: Color32::from_rgb(94, 173, 255),
+    cell_empty: Color32::from_rgb(28, 33, 41),
+    cell_edited: Color32::from_rgb(255, 140, 80),
+    on_edited: Color32::from_rgb(30, 12, 2),
+    hover_stroke: Color32::from_rgb(255, 255, 255),
+    selection_stroke: Color32::from_rgb(94, 173, 255),
     mark_seam: Color32::from_rgb(8, 10, 13),
+    bar_before: Color32::from_rgb(110, 122, 138),
+    bar_after: Color32::from_rgb(94, 173, 255),
     series: SERIES_DARK,
 };
 
 pub const LIGHT: Theme = Theme {
     dark: false,
     canvas: Color32::from_rgb(218, 223, 230),
-    panel: Color32::from_rgb(252, 253, 254),
-    raised: Color32::from_rgb(240, 243, 247),
+    panel_bg: Color32::from_rgb(252, 253, 254),
+    surface: Color32::from_rgb(240, 243, 247),
     field: Color32::from_rgb(255, 255, 255),
     overlay: Color32::from_rgb(255, 255, 255),
     hover: Color32::from_rgb(226, 232, 240),
     pressed: Color32::from_rgb(209, 218, 229),
     stripe: Color32::from_rgb(246, 248, 250),
     backdrop: Color32::from_black_alpha(80),
-    border: Color32::from_rgb(214, 220, 228),
-    border_strong: Color32::from_rgb(168, 178, 191),
+    line: Color32::from_rgb(214, 220, 228),
+    line_strong: Color32::from_rgb(168, 178, 191),
     text: Color32::from_rgb(26, 33, 43),
     text_weak: Color32::from_rgb(82, 93, 108),
     text_stale: Color32::from_rgb(140, 150, 163),
@@ -147,21 +159,25 @@ pub const LIGHT: Theme = Theme {
     accent_fill: Color32::from_rgb(211, 229, 250),
     on_accent: Color32::from_rgb(255, 255, 255),
     success: Color32::from_rgb(20, 112, 62),
-    warning: Color32::from_rgb(128, 82, 0),
-    warning_fill: Color32::from_rgb(255, 241, 212),
+    warn: Color32::from_rgb(128, 82, 0),
+    warn_fill: Color32::from_rgb(255, 241, 212),
     error: Color32::from_rgb(176, 36, 30),
     error_fill: Color32::from_rgb(253, 228, 225),
     positive: Color32::from_rgb(9, 95, 190),
     negative: Color32::from_rgb(176, 66, 20),
     masked: Color32::from_rgb(200, 200, 200),
-    edited: Color32::from_rgb(196, 74, 10),
-    hover_mark: Color32::from_rgb(20, 24, 30),
-    selected_mark: Color32::from_rgb(9, 95, 190),
+    cell_empty: Color32::from_rgb(232, 236, 241),
+    cell_edited: Color32::from_rgb(186, 68, 8),
+    on_edited: Color32::from_rgb(255, 255, 255),
+    hover_stroke: Color32::from_rgb(20, 24, 30),
+    selection_stroke: Color32::from_rgb(9, 95, 190),
     mark_seam: Color32::from_rgb(255, 255, 255),
+    bar_before: Color32::from_rgb(142, 152, 166),
+    bar_after: Color32::from_rgb(9, 95, 190),
     series: SERIES_LIGHT,
 };
 
-const SERIES_DARK: [Color32; 8] = [
+const SERIES_DARK: [Color32; 7] = [
     Color32::from_rgb(86, 180, 233),
     Color32::from_rgb(230, 159, 0),
     Color32::from_rgb(0, 180, 135),
@@ -169,10 +185,9 @@ const SERIES_DARK: [Color32; 8] = [
     Color32::from_rgb(240, 228, 66),
     Color32::from_rgb(235, 110, 40),
     Color32::from_rgb(110, 150, 235),
-    Color32::from_rgb(190, 196, 204),
 ];
 
-const SERIES_LIGHT: [Color32; 8] = [
+const SERIES_LIGHT: [Color32; 7] = [
     Color32::from_rgb(0, 114, 178),
     Color32::from_rgb(190, 120, 0),
     Color32::from_rgb(0, 130, 95),
@@ -180,7 +195,6 @@ const SERIES_LIGHT: [Color32; 8] = [
     Color32::from_rgb(140, 125, 0),
     Color32::from_rgb(200, 85, 0),
     Color32::from_rgb(60, 90, 190),
-    Color32::from_rgb(80, 86, 94),
 ];
 
 impl Theme {
@@ -191,7 +205,7 @@ impl Theme {
         }
     }
 
-    /// The colour of line or head number `index`; they repeat after the eighth.
+    /// The colour of line or head number `index`; they repeat after the seventh.
     pub const fn series(&self, index: usize) -> Color32 {
         self.series[index % self.series.len()]
     }
@@ -232,17 +246,17 @@ impl Theme {
         } else {
             egui::Visuals::light()
         };
-        visuals.panel_fill = self.panel;
+        visuals.panel_fill = self.panel_bg;
         visuals.window_fill = self.overlay;
-        visuals.window_stroke = Stroke::new(1.0, self.border_strong);
+        visuals.window_stroke = Stroke::new(1.0, self.line_strong);
         visuals.window_corner_radius = CornerRadius::same(8);
         visuals.menu_corner_radius = CornerRadius::same(6);
         visuals.extreme_bg_color = self.canvas;
         visuals.text_edit_bg_color = Some(self.field);
         visuals.faint_bg_color = self.stripe;
-        visuals.code_bg_color = self.raised;
+        visuals.code_bg_color = self.surface;
         visuals.weak_text_color = Some(self.text_weak);
-        visuals.warn_fg_color = self.warning;
+        visuals.warn_fg_color = self.warn;
         visuals.error_fg_color = self.error;
         visuals.hyperlink_color = self.accent;
         visuals.selection.bg_fill = self.accent_fill;
@@ -261,24 +275,19 @@ impl Theme {
         for (widget, fill, outline, text) in [
             (
                 &mut widgets.noninteractive,
-                self.panel,
-                self.border,
+                self.panel_bg,
+                self.line,
                 self.text,
             ),
-            (&mut widgets.inactive, self.raised, self.border, self.text),
+            (&mut widgets.inactive, self.surface, self.line, self.text),
             (
                 &mut widgets.hovered,
                 self.hover,
-                self.border_strong,
+                self.line_strong,
                 self.text,
             ),
             (&mut widgets.active, self.pressed, self.accent, self.text),
-            (
-                &mut widgets.open,
-                self.pressed,
-                self.border_strong,
-                self.text,
-            ),
+            (&mut widgets.open, self.pressed, self.line_strong, self.text),
         ] {
             widget.bg_fill = fill;
             widget.weak_bg_fill = fill;
@@ -322,8 +331,8 @@ mod tests {
     fn text_is_readable_on_every_surface_it_stands_on() {
         for theme in [&DARK, &LIGHT] {
             let surfaces = [
-                theme.panel,
-                theme.raised,
+                theme.panel_bg,
+                theme.surface,
                 theme.field,
                 theme.overlay,
                 theme.hover,
@@ -338,17 +347,18 @@ mod tests {
                 (theme.on_accent, theme.accent),
                 (theme.text, theme.accent_fill),
                 (theme.text, theme.pressed),
-                (theme.warning, theme.warning_fill),
-                (theme.text, theme.warning_fill),
+                (theme.warn, theme.warn_fill),
+                (theme.text, theme.warn_fill),
                 (theme.error, theme.error_fill),
                 (theme.text, theme.error_fill),
-                (theme.warning, theme.panel),
-                (theme.success, theme.panel),
-                (theme.positive, theme.panel),
-                (theme.negative, theme.panel),
+                (theme.warn, theme.panel_bg),
+                (theme.success, theme.panel_bg),
+                (theme.positive, theme.panel_bg),
+                (theme.negative, theme.panel_bg),
                 (theme.positive, theme.stripe),
                 (theme.negative, theme.stripe),
-                (theme.edited, theme.panel),
+                (theme.cell_edited, theme.panel_bg),
+                (theme.on_edited, theme.cell_edited),
             ] {
                 assert!(contrast(text, surface) >= 4.5, "{text:?} on {surface:?}");
             }
@@ -360,11 +370,11 @@ mod tests {
         // WCAG asks 3 of graphics.
         for theme in [&DARK, &LIGHT] {
             for mark in theme.series.iter().chain([
-                &theme.hover_mark,
-                &theme.selected_mark,
+                &theme.hover_stroke,
+                &theme.selection_stroke,
                 &theme.text_stale,
             ]) {
-                let ratio = contrast(*mark, theme.panel);
+                let ratio = contrast(*mark, theme.panel_bg);
                 assert!(ratio >= 2.9, "{mark:?}: {ratio}");
             }
         }
