@@ -5,6 +5,7 @@
 
 pub mod colormap;
 pub mod edit;
+pub mod prompt;
 pub mod experiment;
 pub mod figure;
 pub mod ids;
