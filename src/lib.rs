@@ -5,11 +5,11 @@
 
 pub mod colormap;
 pub mod edit;
-pub mod prompt;
 pub mod experiment;
 pub mod figure;
 pub mod ids;
 pub mod model;
+pub mod prompt;
 pub mod pyramid;
 pub mod render;
 pub mod session;

@@ -40,10 +40,18 @@ fn check_every_site(model: &str, goldens_of: &str) {
     let sites = Site::all(&model.spec);
     let mut engine = Engine::new(model);
     let dumped = engine.dump(&run_spec(&ids, &[]), &sites).unwrap();
-    assert_eq!(dumped.len(), goldens.len(), "every site of the goldens is one of ours");
+    assert_eq!(
+        dumped.len(),
+        goldens.len(),
+        "every site of the goldens is one of ours"
+    );
     for activation in &dumped {
         let (shape, values) = &goldens[&activation.name];
-        assert_eq!(shape, &activation.shape, "first wrong site: {}", activation.name);
+        assert_eq!(
+            shape, &activation.shape,
+            "first wrong site: {}",
+            activation.name
+        );
         if let Err(worst) = close(&activation.values, values, TOLERANCE) {
             panic!("first wrong site: {}: {worst}", activation.name);
         }
@@ -83,10 +91,20 @@ fn every_edit_equals_an_independent_forward() {
             let spec = support::spec_of_case(case, name);
             for golden in case["logits"].as_array().unwrap() {
                 let position = golden["position"].as_u64().unwrap() as usize;
-                let spec = headscope::experiment::RunSpec { position, ..spec.clone() };
-                let outcome = engine.run(&spec, &mut Unwatched).unwrap_or_else(|error| panic!("{name} {}: {error}", case["edits"]));
+                let spec = headscope::experiment::RunSpec {
+                    position,
+                    ..spec.clone()
+                };
+                let outcome = engine
+                    .run(&spec, &mut Unwatched)
+                    .unwrap_or_else(|error| panic!("{name} {}: {error}", case["edits"]));
                 let pass = outcome.after.unwrap_or(outcome.before);
-                let expected: Vec<f32> = golden["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+                let expected: Vec<f32> = golden["logits"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|v| v.as_f64().unwrap() as f32)
+                    .collect();
                 if let Err(worst) = close(&pass.logits.unwrap(), &expected, TOLERANCE) {
                     panic!("{name} {} at position {position}: {worst}", case["edits"]);
                 }
@@ -98,14 +116,24 @@ fn every_edit_equals_an_independent_forward() {
 #[test]
 fn what_cannot_be_applied_is_refused_and_named() {
     for name in MODELS {
-        let text = std::fs::read_to_string(fixture(&format!("models/{name}/refused.json"))).unwrap();
+        let text =
+            std::fs::read_to_string(fixture(&format!("models/{name}/refused.json"))).unwrap();
         let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
         for case in &cases {
-            let edits: Result<Vec<_>, _> = case["edits"].as_array().unwrap().iter().map(|e| e.as_str().unwrap().parse::<headscope::edit::Edit>()).collect();
+            let edits: Result<Vec<_>, _> = case["edits"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|e| e.as_str().unwrap().parse::<headscope::edit::Edit>())
+                .collect();
             // Some are refused as text already.
             if edits.is_ok() {
                 let mut engine = Engine::new(fixture_model(name));
-                let error = engine.run(&support::spec_of_case(case, name), &mut Unwatched).map(|_| ()).unwrap_err().to_string();
+                let error = engine
+                    .run(&support::spec_of_case(case, name), &mut Unwatched)
+                    .map(|_| ())
+                    .unwrap_err()
+                    .to_string();
                 assert!(error.starts_with("edit `"), "{case}: {error}");
             }
         }

@@ -24,24 +24,55 @@ fn check_reference(folder: &Path, model: &str) {
         let values = case["values"].as_array().unwrap();
         let mut by_site: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for value in values {
-            by_site.entry(value["site"].as_str().unwrap()).or_default().push(value);
+            by_site
+                .entry(value["site"].as_str().unwrap())
+                .or_default()
+                .push(value);
         }
         let sites: Vec<Site> = by_site.keys().map(|name| name.parse().unwrap()).collect();
         let dumped = engine.dump(&spec, &sites).unwrap();
         for activation in &dumped {
             for value in &by_site[activation.name.as_str()] {
-                let index = value["index"].as_array().unwrap().iter().zip(&activation.shape).fold(0, |flat, (i, size)| flat * size + i.as_u64().unwrap() as usize);
-                let (expected, tolerance) = (value["value"].as_f64().unwrap(), value["tolerance"].as_f64().unwrap());
+                let index = value["index"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .zip(&activation.shape)
+                    .fold(0, |flat, (i, size)| {
+                        flat * size + i.as_u64().unwrap() as usize
+                    });
+                let (expected, tolerance) = (
+                    value["value"].as_f64().unwrap(),
+                    value["tolerance"].as_f64().unwrap(),
+                );
                 let found = f64::from(activation.values[index]);
-                assert!((found - expected).abs() <= tolerance, "{} {} {}: {found} where {expected} ± {tolerance} is right", case["edits"], activation.name, value["index"]);
+                assert!(
+                    (found - expected).abs() <= tolerance,
+                    "{} {} {}: {found} where {expected} ± {tolerance} is right",
+                    case["edits"],
+                    activation.name,
+                    value["index"]
+                );
                 compared += 1;
             }
         }
         // The short way of the window gives the same logits as the whole run.
         let position = spec.ids.len() - 1;
-        let outcome = engine.run(&RunSpec { position, ..spec.clone() }, &mut Unwatched).unwrap();
+        let outcome = engine
+            .run(
+                &RunSpec {
+                    position,
+                    ..spec.clone()
+                },
+                &mut Unwatched,
+            )
+            .unwrap();
         let logits = outcome.after.unwrap_or(outcome.before).logits.unwrap();
-        let whole = engine.dump(&spec, &[Site::Logits]).unwrap().remove(0).values;
+        let whole = engine
+            .dump(&spec, &[Site::Logits])
+            .unwrap()
+            .remove(0)
+            .values;
         let row = &whole[position * model.spec.n_vocab..];
         support::close(&logits, row, 2e-4).unwrap();
     }

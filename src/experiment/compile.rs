@@ -249,7 +249,11 @@ impl Compiler<'_> {
                 let Target::Head(HeadId { layer, head }) = target else {
                     return Err("only a head's z has a value bias to keep".into());
                 };
-                Change::Fill(self.sources.model.value_bias(layer, self.spec.kv_head_of(head)))
+                Change::Fill(
+                    self.sources
+                        .model
+                        .value_bias(layer, self.spec.kv_head_of(head)),
+                )
             }
             Op::Mean => Change::Fill(self.mean(place)?),
             Op::Resample => Change::Rows(self.resampled(place, positions)?),
@@ -272,7 +276,9 @@ impl Compiler<'_> {
             .map(|row| &row[place.columns.clone()])
             .collect();
         if rows.is_empty() {
-            return Err("the prompt has no token besides beginning-of-text to take a mean over".into());
+            return Err(
+                "the prompt has no token besides beginning-of-text to take a mean over".into(),
+            );
         }
         Ok((0..place.columns.len())
             .map(|i| {
@@ -324,7 +330,11 @@ impl Sources<'_> {
 }
 
 /// A vector of a given length from a safetensors file; relative paths start at `folder`.
-fn read_vector(vector: &VectorRef, folder: Option<&Path>, width: usize) -> Result<Vec<f32>, String> {
+fn read_vector(
+    vector: &VectorRef,
+    folder: Option<&Path>,
+    width: usize,
+) -> Result<Vec<f32>, String> {
     let VectorRef { file, name } = vector;
     let path = folder.map_or_else(|| file.into(), |folder| folder.join(file));
     let checkpoint = Checkpoint::open(&path).map_err(|error| error.to_string())?;
@@ -343,9 +353,14 @@ fn read_vector(vector: &VectorRef, folder: Option<&Path>, width: usize) -> Resul
             path.display()
         ));
     }
-    let values = checkpoint.read_f32(name).map_err(|error| error.to_string())?;
+    let values = checkpoint
+        .read_f32(name)
+        .map_err(|error| error.to_string())?;
     match values.iter().position(|v| !v.is_finite()) {
-        Some(i) => Err(format!("value {i} of `{name}` is not finite ({})", path.display())),
+        Some(i) => Err(format!(
+            "value {i} of `{name}` is not finite ({})",
+            path.display()
+        )),
         None => Ok(values),
     }
 }

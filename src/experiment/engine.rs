@@ -166,7 +166,10 @@ impl Engine {
 
     fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
         let shape = &self.model.spec;
-        let prompts = [("prompt A", Some(&spec.ids)), ("prompt B", spec.contrast.as_ref())];
+        let prompts = [
+            ("prompt A", Some(&spec.ids)),
+            ("prompt B", spec.contrast.as_ref()),
+        ];
         for (which, ids) in prompts {
             let Some(ids) = ids else { continue };
             if ids.is_empty() {
@@ -212,7 +215,12 @@ impl Engine {
         let pass = run.pass(logits, restarted_at, started);
         self.own = Some(run);
         let known = restarted_at == n_layers;
-        if known && !pass.layers.iter().all(|maps| watch.layer(Side::Before, maps)) {
+        if known
+            && !pass
+                .layers
+                .iter()
+                .all(|maps| watch.layer(Side::Before, maps))
+        {
             return Err(RunError::Stopped);
         }
         watch.pass(Side::Before, &pass);
@@ -326,7 +334,9 @@ impl KeptRun {
             let maps = match (take(Part::Pattern), take(Part::V), known) {
                 (Some(pattern), Some(v), _) => Arc::new(layer_maps(model, layer, &pattern, &v)?),
                 (_, _, Some(maps)) => Arc::clone(maps),
-                _ => return Err(candle_core::Error::msg("a layer gave no attention pattern").into()),
+                _ => {
+                    return Err(candle_core::Error::msg("a layer gave no attention pattern").into());
+                }
             };
             let go_on = on_layer(&maps);
             self.layers.push(maps);
@@ -370,9 +380,7 @@ impl KeptRun {
 /// What every run records to be looked at.
 fn looked_at(n_layers: usize) -> BTreeSet<Site> {
     (0..n_layers)
-        .flat_map(|layer| {
-            [Part::Pattern, Part::V].map(|part| Site::Block(layer, part))
-        })
+        .flat_map(|layer| [Part::Pattern, Part::V].map(|part| Site::Block(layer, part)))
         .collect()
 }
 

@@ -90,6 +90,14 @@ impl Patterns {
         }
     }
 
+    /// All maps, `[head, query, key]`.
+    pub fn all(&self) -> Cow<'_, [f32]> {
+        match &self.values {
+            Values::F32(values) => Cow::Borrowed(values),
+            Values::F16(values) => Cow::Owned(values.to_f32_vec()),
+        }
+    }
+
     /// The map of one head, `[query, key]`.
     pub fn head(&self, head: usize) -> Cow<'_, [f32]> {
         let size = self.n_tokens * self.n_tokens;

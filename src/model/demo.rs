@@ -10,8 +10,7 @@ use super::tokenizer::Tokenizer;
 pub const NAME: &str = "demo";
 
 /// The prompt of the first launch.
-pub const SAMPLE_PROMPT: &str =
-    "When Mary and John went to the store, John gave a drink to";
+pub const SAMPLE_PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
 
 /// Its two answers.
 pub const SAMPLE_ANSWERS: [&str; 2] = [" Mary", " John"];
@@ -25,10 +24,12 @@ pub(super) fn files() -> Result<Files, LoadError> {
     let config: Option<serde_json::Value> = serde_json::from_slice(CONFIG).ok();
     let checkpoint = Checkpoint::from_safetensors_bytes(NAME, WEIGHTS, config)?;
     let (family, spec) = understand(&checkpoint, &path)?;
-    let tokenizer = Tokenizer::from_json_bytes(TOKENIZER, None, checkpoint.config())
-        .map_err(|reason| LoadError::Tokenizer {
-            reason,
-            path: path.clone(),
+    let tokenizer =
+        Tokenizer::from_json_bytes(TOKENIZER, None, checkpoint.config()).map_err(|reason| {
+            LoadError::Tokenizer {
+                reason,
+                path: path.clone(),
+            }
         })?;
     Ok(Files {
         name: NAME.to_owned(),

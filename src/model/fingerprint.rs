@@ -15,7 +15,10 @@ const END_BYTES: usize = 4096;
 /// 4 KiB of its stored bytes (all of them, twice, where there are fewer). Each of these is preceded by its length in
 /// bytes; the shape is its number of dimensions, then each dimension. All numbers are 8 bytes, little endian.
 pub fn fingerprint(checkpoint: &Checkpoint) -> String {
-    let mut tensors: Vec<(&str, &TensorInfo)> = checkpoint.tensors().map(|info| (canonical(&info.name), info)).collect();
+    let mut tensors: Vec<(&str, &TensorInfo)> = checkpoint
+        .tensors()
+        .map(|info| (canonical(&info.name), info))
+        .collect();
     tensors.sort_by_key(|(canonical, info)| (*canonical, info.name.as_str()));
 
     let mut hash = Sha256::new();
@@ -64,13 +67,25 @@ mod tests {
     fn the_encoding_is_the_documented_one() {
         // Written out by hand, so that a change of the encoding needs a change of `h1`.
         let mut bytes = Vec::new();
-        for part in [&b"\x01\0\0\0\0\0\0\0w"[..], b"\x02\0\0\0\0\0\0\0U8", b"\x02\0\0\0\0\0\0\0"] {
+        for part in [
+            &b"\x01\0\0\0\0\0\0\0w"[..],
+            b"\x02\0\0\0\0\0\0\0U8",
+            b"\x02\0\0\0\0\0\0\0",
+        ] {
             bytes.extend_from_slice(part);
         }
-        for part in [&b"\x01\0\0\0\0\0\0\0"[..], b"\x03\0\0\0\0\0\0\0", b"\x03\0\0\0\0\0\0\0abc", b"\x03\0\0\0\0\0\0\0abc"] {
+        for part in [
+            &b"\x01\0\0\0\0\0\0\0"[..],
+            b"\x03\0\0\0\0\0\0\0",
+            b"\x03\0\0\0\0\0\0\0abc",
+            b"\x03\0\0\0\0\0\0\0abc",
+        ] {
             bytes.extend_from_slice(part);
         }
-        assert_eq!(of(&[("w", Dtype::U8, vec![1, 3], b"abc")]), format!("h1:{:x}", Sha256::digest(&bytes)));
+        assert_eq!(
+            of(&[("w", Dtype::U8, vec![1, 3], b"abc")]),
+            format!("h1:{:x}", Sha256::digest(&bytes))
+        );
     }
 
     #[test]
@@ -82,7 +97,10 @@ mod tests {
             of(&[("w", Dtype::U8, vec![20_000], &data)])
         };
         let plain = of(&[("w", Dtype::U8, vec![20_000], &data)]);
-        assert_eq!(plain, of(&[("transformer.w", Dtype::U8, vec![20_000], &data)]));
+        assert_eq!(
+            plain,
+            of(&[("transformer.w", Dtype::U8, vec![20_000], &data)])
+        );
         assert_ne!(plain, of(&[("v", Dtype::U8, vec![20_000], &data)]));
         assert_ne!(plain, of(&[("w", Dtype::I8, vec![20_000], &data)]));
         assert_ne!(plain, of(&[("w", Dtype::U8, vec![100, 200], &data)]));

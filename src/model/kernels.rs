@@ -121,8 +121,13 @@ pub(super) fn gated(kind: Activation, rows: &[f32], d_mlp: usize) -> Vec<f32> {
         post.extend_from_slice(&row[..d_mlp]);
     }
     activate(kind, &mut post);
-    for (post, row) in post.chunks_exact_mut(d_mlp).zip(rows.chunks_exact(2 * d_mlp)) {
-        post.iter_mut().zip(&row[d_mlp..]).for_each(|(p, l)| *p *= l);
+    for (post, row) in post
+        .chunks_exact_mut(d_mlp)
+        .zip(rows.chunks_exact(2 * d_mlp))
+    {
+        post.iter_mut()
+            .zip(&row[d_mlp..])
+            .for_each(|(p, l)| *p *= l);
     }
     post
 }
@@ -245,7 +250,10 @@ mod tests {
             let x = f64::from(i) * 0.01;
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
             let tanh_form = 0.5 * x * (1.0 + u.tanh());
-            assert!((f64::from(gelu_tanh(x as f32)) - tanh_form).abs() < 1e-6, "{x}");
+            assert!(
+                (f64::from(gelu_tanh(x as f32)) - tanh_form).abs() < 1e-6,
+                "{x}"
+            );
         }
         // Φ(1) = 0.841344746…
         assert!((gelu(1.0) - 0.841_344_8).abs() < 1e-6);
@@ -254,7 +262,9 @@ mod tests {
     #[test]
     fn a_softmax_row_sums_to_one_and_sees_no_later_key() {
         let n = 130;
-        let mut scores: Vec<f32> = (0..2 * n * n).map(|i| ((i * 37) % 101) as f32 * 0.3).collect();
+        let mut scores: Vec<f32> = (0..2 * n * n)
+            .map(|i| ((i * 37) % 101) as f32 * 0.3)
+            .collect();
         scores[5 * n + 2] = f32::NEG_INFINITY;
         causal_softmax(&mut scores, n, 0.5);
         for (i, row) in scores.chunks_exact(n).enumerate() {

@@ -122,7 +122,10 @@ pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, Load
         source: source.to_owned(),
         tokenizer,
         fingerprint: fingerprint::fingerprint(&checkpoint),
-        stored: checkpoint.dominant_type().map_or("none", |t| t.name()).to_owned(),
+        stored: checkpoint
+            .dominant_type()
+            .map_or("none", |t| t.name())
+            .to_owned(),
         dtype: "f32",
         load_millis: started.elapsed().as_secs_f64() * 1e3,
         weight_bytes: transformer.bytes(),
@@ -176,7 +179,9 @@ pub(super) fn understand(
     match checkpoint.gguf_metadata() {
         Some(metadata) => {
             let family = Family::of_gguf(metadata).map_err(config_error)?;
-            let spec = family.spec_from_gguf(metadata, checkpoint).map_err(config_error)?;
+            let spec = family
+                .spec_from_gguf(metadata, checkpoint)
+                .map_err(config_error)?;
             Ok((family, spec))
         }
         None => {
@@ -184,7 +189,10 @@ pub(super) fn understand(
                 path: path.to_owned(),
             })?;
             let family = Family::of_config(config).map_err(config_error)?;
-            Ok((family, family.spec_from_config(config).map_err(config_error)?))
+            Ok((
+                family,
+                family.spec_from_config(config).map_err(config_error)?,
+            ))
         }
     }
 }
@@ -195,13 +203,17 @@ fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokeniz
         let path = path.to_owned();
         move |reason| LoadError::Tokenizer { reason, path }
     };
-    let beside = checkpoint.folder().map(|folder| folder.join("tokenizer.json"));
+    let beside = checkpoint
+        .folder()
+        .map(|folder| folder.join("tokenizer.json"));
     match (beside, checkpoint.gguf_metadata()) {
         (Some(file), _) if file.exists() => Tokenizer::from_file(&file, checkpoint.config())
             .map(Some)
             .map_err(failed(&file)),
         (_, Some(metadata)) if metadata.str("tokenizer.ggml.model").is_some() => {
-            Tokenizer::from_gguf(metadata).map(Some).map_err(failed(path))
+            Tokenizer::from_gguf(metadata)
+                .map(Some)
+                .map_err(failed(path))
         }
         _ => Ok(None),
     }
@@ -211,13 +223,18 @@ fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokeniz
 fn short_name(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let generic = ["model.safetensors", "model.safetensors.index.json"];
-    let file_name = full.file_name().map(|name| name.to_string_lossy().into_owned());
+    let file_name = full
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     match file_name {
         Some(name) if generic.contains(&name.as_str()) => full
             .parent()
             .and_then(Path::file_name)
             .map_or(name, |folder| folder.to_string_lossy().into_owned()),
-        Some(name) => match name.strip_suffix(".gguf").or(name.strip_suffix(".safetensors")) {
+        Some(name) => match name
+            .strip_suffix(".gguf")
+            .or(name.strip_suffix(".safetensors"))
+        {
             Some(stem) => stem.to_owned(),
             None => name,
         },
@@ -280,16 +297,18 @@ impl Reader<'_> {
         for Binding { to, from } in self.family.bindings(self.spec, self.checkpoint.form()) {
             let sources = from
                 .into_iter()
-                .map(|source| match self.family.find(self.checkpoint, &source.name) {
-                    Some(name) => {
-                        used.insert(name.clone());
-                        Ok((name, source))
-                    }
-                    None => Err(LoadError::MissingTensor {
-                        tensor: source.name,
-                        path: self.path.to_owned(),
-                    }),
-                })
+                .map(
+                    |source| match self.family.find(self.checkpoint, &source.name) {
+                        Some(name) => {
+                            used.insert(name.clone());
+                            Ok((name, source))
+                        }
+                        None => Err(LoadError::MissingTensor {
+                            tensor: source.name,
+                            path: self.path.to_owned(),
+                        }),
+                    },
+                )
                 .collect::<Result<Vec<_>, _>>()?;
             found.push((to, sources));
         }
@@ -324,7 +343,10 @@ impl Reader<'_> {
             let (tensor, _) = &sources[sources.len() - 1];
             return Err(LoadError::WrongShape {
                 tensor: tensor.clone(),
-                found: self.checkpoint.info(tensor).map_or(vec![], |info| info.shape.clone()),
+                found: self
+                    .checkpoint
+                    .info(tensor)
+                    .map_or(vec![], |info| info.shape.clone()),
                 expected: n_out * n_in,
                 slot: format!("{slot:?}: {n_out} × {n_in}"),
                 path: self.path.to_owned(),
@@ -371,7 +393,11 @@ impl Reader<'_> {
 fn slot_shape(spec: &ModelSpec, slot: Slot) -> (usize, usize) {
     let (d, d_mlp) = (spec.d_model, spec.d_mlp);
     let qkv = (spec.n_heads + 2 * spec.n_kv_heads) * spec.d_head;
-    let mlp_in = if spec.mlp == Mlp::Gated { 2 * d_mlp } else { d_mlp };
+    let mlp_in = if spec.mlp == Mlp::Gated {
+        2 * d_mlp
+    } else {
+        d_mlp
+    };
     match slot {
         Slot::Embed | Slot::Unembed => (spec.n_vocab, d),
         Slot::PosEmbed => (spec.n_ctx, d),

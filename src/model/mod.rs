@@ -3,10 +3,10 @@
 
 pub mod binding;
 pub mod checkpoint;
-pub mod families;
-mod kernels;
 pub mod demo;
+pub mod families;
 pub mod fingerprint;
+mod kernels;
 pub mod load;
 pub mod plan;
 pub mod site;

@@ -90,7 +90,11 @@ impl Plan {
 
 /// The smallest key whose values differ, or that only one map has.
 fn difference<K: Ord + Copy, V: PartialEq>(a: &BTreeMap<K, V>, b: &BTreeMap<K, V>) -> Option<K> {
-    a.keys().chain(b.keys()).filter(|key| a.get(key) != b.get(key)).min().copied()
+    a.keys()
+        .chain(b.keys())
+        .filter(|key| a.get(key) != b.get(key))
+        .min()
+        .copied()
 }
 
 #[cfg(test)]
@@ -114,12 +118,26 @@ mod tests {
         let z3 = Site::Block(3, Part::Z);
         let a = scale(z3, 2.0);
         assert_eq!(a.first_difference(&a), None);
-        assert_eq!(a.first_difference(&Plan::default()), Some(Entry::AfterPattern(3)));
-        assert_eq!(a.first_difference(&scale(z3, 3.0)), Some(Entry::AfterPattern(3)));
+        assert_eq!(
+            a.first_difference(&Plan::default()),
+            Some(Entry::AfterPattern(3))
+        );
+        assert_eq!(
+            a.first_difference(&scale(z3, 3.0)),
+            Some(Entry::AfterPattern(3))
+        );
         let v1 = scale(Site::Block(1, Part::V), 2.0);
         assert_eq!(v1.first_difference(&a), Some(Entry::Layer(1)));
         let mut both = a.clone();
-        both.knockouts.insert(3, [Edge { head: 0, query: 1, key: 0 }].into());
+        both.knockouts.insert(
+            3,
+            [Edge {
+                head: 0,
+                query: 1,
+                key: 0,
+            }]
+            .into(),
+        );
         assert_eq!(both.first_difference(&a), Some(Entry::Layer(3)));
         assert!(Plan::default().is_empty() && !both.is_empty());
     }

@@ -242,7 +242,12 @@ mod tests {
         }
         assert!(Site::Block(0, Part::ResidPost) < Site::Block(1, Part::ResidPre));
         assert!(Site::Block(9, Part::ResidPost) < Site::FinalScale);
-        for name in ["blocks.1.attn.hook_zz", "blocks.x.hook_resid_pre", "blocks.+1.hook_resid_pre", ""] {
+        for name in [
+            "blocks.1.attn.hook_zz",
+            "blocks.x.hook_resid_pre",
+            "blocks.+1.hook_resid_pre",
+            "",
+        ] {
             assert!(name.parse::<Site>().is_err(), "{name}");
         }
     }

@@ -195,7 +195,10 @@ impl Transformer {
         let (rows, scales) = with_values(x, |x| {
             kernels::normalize(self.spec.norm, self.spec.norm_eps, x, width)
         })?;
-        Ok((from_vec(rows, (n_rows, width))?, from_vec(scales, (n_rows, 1))?))
+        Ok((
+            from_vec(rows, (n_rows, width))?,
+            from_vec(scales, (n_rows, 1))?,
+        ))
     }
 
     /// Bytes of all weights; a tied unembedding counts once.
@@ -207,13 +210,15 @@ impl Transformer {
             .iter()
             .map(|block| {
                 let products = [&block.qkv, &block.out, &block.mlp_in, &block.mlp_out];
-                products.map(linear).iter().sum::<usize>()
-                    + norm(&block.norm1)
-                    + norm(&block.norm2)
+                products.map(linear).iter().sum::<usize>() + norm(&block.norm1) + norm(&block.norm2)
             })
             .sum();
         let pos_embed = self.pos_embed.as_ref().map_or(0, Tensor::elem_count);
-        let unembed = if self.spec.tied { 0 } else { self.unembed.elem_count() };
+        let unembed = if self.spec.tied {
+            0
+        } else {
+            self.unembed.elem_count()
+        };
         let elements =
             self.embed.elem_count() + pos_embed + blocks + norm(&self.final_norm) + unembed;
         elements * size_of::<f32>()
@@ -222,12 +227,20 @@ impl Transformer {
     /// W_O of a head, as `[d_model, d_head]`.
     fn w_o(&self, layer: usize, head: usize) -> Result<Tensor> {
         let d_head = self.spec.d_head;
-        self.blocks[layer].out.weight.narrow(1, head * d_head, d_head)
+        self.blocks[layer]
+            .out
+            .weight
+            .narrow(1, head * d_head, d_head)
     }
 
     /// ‖v_j‖ as each query head reads it, `[head, key]`, from a recorded v `[pos, kv_head, d_head]`.
     pub fn value_norms(&self, v: &Tensor) -> Result<Vec<f32>> {
-        let ModelSpec { n_heads, n_kv_heads, d_head, .. } = self.spec;
+        let ModelSpec {
+            n_heads,
+            n_kv_heads,
+            d_head,
+            ..
+        } = self.spec;
         with_values(v, |v| kernels::value_norms(v, n_heads, n_kv_heads, d_head))
     }
 
@@ -434,7 +447,11 @@ impl Forward<'_> {
             return Ok(x);
         }
         // The plain value may be recorded; turning works in place.
-        let x = if self.record.contains(&plain) { x.copy()? } else { x };
+        let x = if self.record.contains(&plain) {
+            x.copy()?
+        } else {
+            x
+        };
         let (cos, sin) = &self.rotary;
         in_place(&x, |rows| {
             kernels::rotate(rows, self.model.spec.d_head, n_heads, cos, sin);

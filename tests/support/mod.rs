@@ -11,7 +11,9 @@ use headscope::model::load::{Unreported, open};
 use serde_json::Value;
 
 pub fn fixture(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
 }
 
 pub fn fixture_model(name: &str) -> Arc<Model> {
@@ -35,7 +37,13 @@ pub fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
 /// The run of a case in `edits.json` or `refused.json` of a fixture model.
 pub fn spec_of_case(case: &Value, model: &str) -> RunSpec {
     let ids = |value: &Value| -> Option<Vec<u32>> {
-        Some(value.as_array()?.iter().map(|id| id.as_u64().unwrap() as u32).collect())
+        Some(
+            value
+                .as_array()?
+                .iter()
+                .map(|id| id.as_u64().unwrap() as u32)
+                .collect(),
+        )
     };
     let edits: Vec<Edit> = case["edits"]
         .as_array()

@@ -21,7 +21,10 @@ const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 
 /// The metadata and the tensors of one file, checked against its length.
-pub(super) fn read(bytes: &[u8], path: &Path) -> Result<(GgufMetadata, Vec<TensorInfo>), CheckpointError> {
+pub(super) fn read(
+    bytes: &[u8],
+    path: &Path,
+) -> Result<(GgufMetadata, Vec<TensorInfo>), CheckpointError> {
     let mut reader = Reader { bytes, at: 0, path };
     if reader.array::<4>()? != *MAGIC {
         return Err(reader.damaged(Place::Byte(0), "it does not start with \"GGUF\"".to_owned()));
@@ -31,7 +34,11 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Result<(GgufMetadata, Vec<Tenso
         let big_endian = (1..=3).contains(&version.swap_bytes());
         return Err(CheckpointError::GgufVersion {
             path: path.to_owned(),
-            version: if big_endian { version.swap_bytes() } else { version },
+            version: if big_endian {
+                version.swap_bytes()
+            } else {
+                version
+            },
             big_endian,
         });
     }
@@ -67,28 +74,40 @@ impl<'a> Reader<'a> {
                 _ => self.scalar(kind)?,
             };
             if metadata.values.contains_key(&key) {
-                return Err(self.damaged(Place::Byte(start as u64), format!("key {key:?} comes twice")));
+                return Err(self.damaged(
+                    Place::Byte(start as u64),
+                    format!("key {key:?} comes twice"),
+                ));
             }
             metadata.values.insert(key, value);
         }
         Ok(metadata)
     }
 
-    fn tensors(&mut self, n_tensors: u64, metadata: &GgufMetadata) -> Result<Vec<TensorInfo>, CheckpointError> {
+    fn tensors(
+        &mut self,
+        n_tensors: u64,
+        metadata: &GgufMetadata,
+    ) -> Result<Vec<TensorInfo>, CheckpointError> {
         let alignment = match metadata.get("general.alignment") {
             None => DEFAULT_ALIGNMENT,
             Some(_) => metadata
                 .u64("general.alignment")
                 .filter(|a| a.is_power_of_two())
-                .ok_or_else(|| self.damaged_here("general.alignment is no power of two".to_owned()))?,
+                .ok_or_else(|| {
+                    self.damaged_here("general.alignment is no power of two".to_owned())
+                })?,
         };
         let mut names = HashSet::new();
         let mut tensors = Vec::new();
         for _ in 0..n_tensors {
             let (tensor, offset) = self.tensor()?;
-            let refuse = |problem: String| self.damaged(Place::Tensor(tensor.name.clone()), problem);
+            let refuse =
+                |problem: String| self.damaged(Place::Tensor(tensor.name.clone()), problem);
             if offset % alignment != 0 {
-                return Err(refuse(format!("its offset {offset} is no multiple of the alignment {alignment}")));
+                return Err(refuse(format!(
+                    "its offset {offset} is no multiple of the alignment {alignment}"
+                )));
             }
             if !names.insert(tensor.name.clone()) {
                 return Err(refuse("it is listed twice".to_owned()));
@@ -107,7 +126,10 @@ impl<'a> Reader<'a> {
                     Ok(tensor)
                 }
                 _ => {
-                    let problem = format!("its {size} bytes at offset {offset} leave the file of {} bytes", self.bytes.len());
+                    let problem = format!(
+                        "its {size} bytes at offset {offset} leave the file of {} bytes",
+                        self.bytes.len()
+                    );
                     Err(self.damaged(Place::Tensor(tensor.name), problem))
                 }
             }
@@ -118,7 +140,8 @@ impl<'a> Reader<'a> {
     }
 
     fn check_overlap(&self, tensors: &[TensorInfo]) -> Result<(), CheckpointError> {
-        let mut by_start: Vec<&TensorInfo> = tensors.iter().filter(|t| !t.range.is_empty()).collect();
+        let mut by_start: Vec<&TensorInfo> =
+            tensors.iter().filter(|t| !t.range.is_empty()).collect();
         by_start.sort_by_key(|t| t.range.start);
         for pair in by_start.windows(2) {
             if pair[0].range.end > pair[1].range.start {
@@ -137,16 +160,20 @@ impl<'a> Reader<'a> {
             let problem = format!("{n_dims} dimensions, expected at most {MAX_DIMS}");
             return Err(self.damaged(Place::Tensor(name), problem));
         }
-        let dims = (0..n_dims).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
+        let dims = (0..n_dims)
+            .map(|_| self.u64())
+            .collect::<Result<Vec<_>, _>>()?;
         let kind = self.u32()?;
         let offset = self.u64()?;
-        let dtype = StoredType::from_ggml(kind).map_err(|found| CheckpointError::UnsupportedType {
-            path: self.path.to_owned(),
-            tensor: name.clone(),
-            found,
-        })?;
+        let dtype =
+            StoredType::from_ggml(kind).map_err(|found| CheckpointError::UnsupportedType {
+                path: self.path.to_owned(),
+                tensor: name.clone(),
+                found,
+            })?;
         let Some(size) = stored_size(dtype, &dims) else {
-            let problem = format!("dimensions {dims:?} make no whole number of {dtype} blocks in memory");
+            let problem =
+                format!("dimensions {dims:?} make no whole number of {dtype} blocks in memory");
             return Err(self.damaged(Place::Tensor(name), problem));
         };
         let tensor = TensorInfo {
@@ -167,7 +194,10 @@ impl<'a> Reader<'a> {
             2 | 3 => 2,
             4..=6 => 4,
             STRING | 10..=12 => 8,
-            ARRAY => return Err(self.damaged_here("an array of arrays, which GGUF readers do not take".to_owned())),
+            ARRAY => {
+                return Err(self
+                    .damaged_here("an array of arrays, which GGUF readers do not take".to_owned()));
+            }
             _ => return Err(self.damaged_here(format!("an array of type {kind}, which is none"))),
         };
         let n = self.count(least, "array elements")?;
@@ -218,10 +248,12 @@ impl<'a> Reader<'a> {
         let n = self.count(1, "bytes of text")?;
         let start = self.at;
         let bytes = self.take(n)?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
-            let place = Place::Byte((start + error.valid_up_to()) as u64);
-            self.damaged(place, "text that is not UTF-8".to_owned())
-        })
+        std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|error| {
+                let place = Place::Byte((start + error.valid_up_to()) as u64);
+                self.damaged(place, "text that is not UTF-8".to_owned())
+            })
     }
 
     fn bool(&mut self) -> Result<bool, CheckpointError> {
@@ -242,7 +274,9 @@ impl<'a> Reader<'a> {
     fn check_count(&self, n: u64, least: u64, what: &str) -> Result<(), CheckpointError> {
         let left = (self.bytes.len() - self.at) as u64;
         if n > left / least {
-            return Err(self.damaged_here(format!("{n} {what} are claimed, {left} bytes are left in the file")));
+            return Err(self.damaged_here(format!(
+                "{n} {what} are claimed, {left} bytes are left in the file"
+            )));
         }
         Ok(())
     }
@@ -298,7 +332,9 @@ fn stored_size(dtype: StoredType, dims: &[u64]) -> Option<usize> {
     }
     let bytes = (elements / block_elements as u64).checked_mul(block_bytes as u64)?;
     // The f32 values must have an address too.
-    elements.checked_mul(4).filter(|&n| isize::try_from(n).is_ok())?;
+    elements
+        .checked_mul(4)
+        .filter(|&n| isize::try_from(n).is_ok())?;
     usize::try_from(bytes).ok()
 }
 
@@ -312,7 +348,10 @@ pub(super) mod tests {
 
     impl Writer {
         pub(in super::super) fn header(version: u32, n_tensors: u64, n_pairs: u64) -> Self {
-            Self(MAGIC.to_vec()).u32(version).u64(n_tensors).u64(n_pairs)
+            Self(MAGIC.to_vec())
+                .u32(version)
+                .u64(n_tensors)
+                .u64(n_pairs)
         }
 
         pub(in super::super) fn u32(self, value: u32) -> Self {
@@ -327,7 +366,13 @@ pub(super) mod tests {
             self.u64(text.len() as u64).bytes(text.as_bytes())
         }
 
-        pub(in super::super) fn tensor(mut self, name: &str, dims: &[u64], kind: u32, offset: u64) -> Self {
+        pub(in super::super) fn tensor(
+            mut self,
+            name: &str,
+            dims: &[u64],
+            kind: u32,
+            offset: u64,
+        ) -> Self {
             self = self.string(name).u32(dims.len() as u32);
             for &dim in dims {
                 self = self.u64(dim);
@@ -348,8 +393,13 @@ pub(super) mod tests {
 
     #[track_caller]
     fn check_refused(writer: Writer, expected: &str) {
-        let error = read(&writer.0, Path::new("m.gguf")).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+        let error = read(&writer.0, Path::new("m.gguf"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected),
+            "{error:?} does not say {expected:?}"
+        );
     }
 
     #[test]
@@ -394,7 +444,10 @@ pub(super) mod tests {
         assert_eq!(metadata.bool("yes"), Some(true));
         assert_eq!(metadata.str("text"), Some("héad"));
         assert_eq!(metadata.u64s("i32s"), Some(vec![7, 9]));
-        assert_eq!(metadata.strings("strings"), Some(&["a".to_owned(), String::new()][..]));
+        assert_eq!(
+            metadata.strings("strings"),
+            Some(&["a".to_owned(), String::new()][..])
+        );
         assert_eq!(metadata.f64("f64"), Some(2.5));
         assert_eq!(metadata.bool("text"), None);
     }
@@ -419,43 +472,101 @@ pub(super) mod tests {
         check_refused(Writer(b"GGU".to_vec()), "byte 0: the file ends");
         check_refused(Writer(b"GGML0000".to_vec()), "does not start with \"GGUF\"");
         check_refused(Writer(MAGIC.to_vec()).u32(1).u64(0).u64(0), "version 1:");
-        check_refused(Writer(MAGIC.to_vec()).u32(3u32.swap_bytes()), "version 3 in big-endian order");
-        check_refused(Writer::header(3, 0, huge), "byte 24: 18446744073709551615 metadata keys are claimed, 0 bytes are left");
-        check_refused(Writer::header(3, huge, 0), "18446744073709551615 tensors are claimed");
-        check_refused(Writer::header(3, 0, 1).u64(huge).pad(64), "bytes of text are claimed");
-        let array = |kind, n| Writer::header(3, 0, 1).string("k").u32(ARRAY).u32(kind).u64(n).pad(32);
+        check_refused(
+            Writer(MAGIC.to_vec()).u32(3u32.swap_bytes()),
+            "version 3 in big-endian order",
+        );
+        check_refused(
+            Writer::header(3, 0, huge),
+            "byte 24: 18446744073709551615 metadata keys are claimed, 0 bytes are left",
+        );
+        check_refused(
+            Writer::header(3, huge, 0),
+            "18446744073709551615 tensors are claimed",
+        );
+        check_refused(
+            Writer::header(3, 0, 1).u64(huge).pad(64),
+            "bytes of text are claimed",
+        );
+        let array = |kind, n| {
+            Writer::header(3, 0, 1)
+                .string("k")
+                .u32(ARRAY)
+                .u32(kind)
+                .u64(n)
+                .pad(32)
+        };
         check_refused(array(6, huge / 4), "array elements are claimed");
         check_refused(array(ARRAY, 1), "an array of arrays");
         check_refused(array(77, 1), "an array of type 77");
-        check_refused(Writer::header(3, 0, 1).string("k").u32(7).bytes(&[2]), "a truth value of 2");
-        check_refused(Writer::header(3, 0, 1).u64(2).bytes(&[b'a', 0xff, 0, 0, 0, 0, 0, 0]), "byte 33: text that is not UTF-8");
+        check_refused(
+            Writer::header(3, 0, 1).string("k").u32(7).bytes(&[2]),
+            "a truth value of 2",
+        );
+        check_refused(
+            Writer::header(3, 0, 1)
+                .u64(2)
+                .bytes(&[b'a', 0xff, 0, 0, 0, 0, 0, 0]),
+            "byte 33: text that is not UTF-8",
+        );
         let pair = |w: Writer| w.string("k").u32(7).bytes(&[1]);
         check_refused(pair(pair(Writer::header(3, 0, 2))), "key \"k\" comes twice");
         check_refused(
-            Writer::header(3, 0, 1).string("general.alignment").u32(4).u32(0),
+            Writer::header(3, 0, 1)
+                .string("general.alignment")
+                .u32(4)
+                .u32(0),
             "general.alignment is no power of two",
         );
-        check_refused(Writer::header(3, 0, 1).string("split.count").u32(4).u32(3), "one of 3 parts");
+        check_refused(
+            Writer::header(3, 0, 1).string("split.count").u32(4).u32(3),
+            "one of 3 parts",
+        );
     }
 
     #[test]
     fn tensors_that_cannot_be_are_refused_by_name() {
         let one = |dims: &[u64], kind, offset| {
-            Writer::header(3, 1, 0).tensor("w", dims, kind, offset).pad(32).bytes(&[0; 64])
+            Writer::header(3, 1, 0)
+                .tensor("w", dims, kind, offset)
+                .pad(32)
+                .bytes(&[0; 64])
         };
-        check_refused(one(&[2, 2], 0, 16), "tensor \"w\": its offset 16 is no multiple");
-        check_refused(one(&[2, 16], 0, 32), "its 128 bytes at offset 32 leave the file");
+        check_refused(
+            one(&[2, 2], 0, 16),
+            "tensor \"w\": its offset 16 is no multiple",
+        );
+        check_refused(
+            one(&[2, 16], 0, 32),
+            "its 128 bytes at offset 32 leave the file",
+        );
         check_refused(one(&[2], 0, u64::MAX - 31), "leave the file");
         check_refused(one(&[u64::MAX, 2], 0, 0), "no whole number of F32 blocks");
-        check_refused(one(&[0, u64::MAX, u64::MAX], 0, 0), "no whole number of F32 blocks");
-        check_refused(one(&[31], 2, 0), "dimensions [31] make no whole number of Q4_0 blocks");
+        check_refused(
+            one(&[0, u64::MAX, u64::MAX], 0, 0),
+            "no whole number of F32 blocks",
+        );
+        check_refused(
+            one(&[31], 2, 0),
+            "dimensions [31] make no whole number of Q4_0 blocks",
+        );
         check_refused(one(&[1, 1, 1, 1, 1], 0, 0), "5 dimensions");
-        check_refused(one(&[256], 10, 0), "tensor \"w\" is stored as Q2_K, which is not read");
+        check_refused(
+            one(&[256], 10, 0),
+            "tensor \"w\" is stored as Q2_K, which is not read",
+        );
         check_refused(one(&[256], 99, 0), "stored as GGML type 99");
         let two = |a: &str, b: &str, offset| {
-            Writer::header(3, 2, 0).tensor(a, &[9], 0, 0).tensor(b, &[4], 0, offset).pad(32).bytes(&[0; 128])
+            Writer::header(3, 2, 0)
+                .tensor(a, &[9], 0, 0)
+                .tensor(b, &[4], 0, offset)
+                .pad(32)
+                .bytes(&[0; 128])
         };
-        check_refused(two("a", "b", 32), "tensor \"b\": its data overlaps that of \"a\"");
+        check_refused(
+            two("a", "b", 32),
+            "tensor \"b\": its data overlaps that of \"a\"",
+        );
         check_refused(two("a", "a", 64), "tensor \"a\": it is listed twice");
         assert!(read(&two("a", "b", 64).0, Path::new("m")).is_ok());
     }

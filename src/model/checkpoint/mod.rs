@@ -90,7 +90,10 @@ impl Checkpoint {
     }
 
     /// A GGUF file in memory; `name` stands for its path in messages.
-    pub fn from_gguf_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, CheckpointError> {
+    pub fn from_gguf_bytes(
+        name: &str,
+        bytes: impl Into<Cow<'static, [u8]>>,
+    ) -> Result<Self, CheckpointError> {
         Self::from_gguf_file(File::in_memory(name, bytes.into()), None)
     }
 
@@ -127,10 +130,12 @@ impl Checkpoint {
 
     /// The tensor's values, row-major as `TensorInfo::shape` says; exact but for F64, which is rounded to f32.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, CheckpointError> {
-        let info = self.info(name).ok_or_else(|| CheckpointError::NoSuchTensor {
-            path: self.path().to_owned(),
-            tensor: name.to_owned(),
-        })?;
+        let info = self
+            .info(name)
+            .ok_or_else(|| CheckpointError::NoSuchTensor {
+                path: self.path().to_owned(),
+                tensor: name.to_owned(),
+            })?;
         quant::to_f32(info.dtype, self.bytes_of(info), info.n_elements()).ok_or_else(|| {
             CheckpointError::UnsupportedType {
                 path: self.files[info.file].path.clone(),
@@ -185,7 +190,10 @@ impl Checkpoint {
         for info in self.tensors() {
             *elements.entry(info.dtype).or_default() += info.n_elements();
         }
-        elements.into_iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| dtype)
+        elements
+            .into_iter()
+            .max_by_key(|(_, n)| *n)
+            .map(|(dtype, _)| dtype)
     }
 }
 
@@ -199,7 +207,10 @@ impl File {
 }
 
 fn by_name(tensors: Vec<TensorInfo>) -> BTreeMap<String, TensorInfo> {
-    tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
+    tensors
+        .into_iter()
+        .map(|tensor| (tensor.name.clone(), tensor))
+        .collect()
 }
 
 impl fmt::Debug for Checkpoint {
@@ -219,9 +230,14 @@ mod tests {
 
     fn small_safetensors() -> Vec<u8> {
         let data: Vec<u8> = (0..48).collect();
-        let view = |dtype, shape, n| ::safetensors::tensor::TensorView::new(dtype, shape, &data[..n]).unwrap();
+        let view = |dtype, shape, n| {
+            ::safetensors::tensor::TensorView::new(dtype, shape, &data[..n]).unwrap()
+        };
         let tensors = [
-            ("wte.weight", view(::safetensors::Dtype::F32, vec![3, 4], 48)),
+            (
+                "wte.weight",
+                view(::safetensors::Dtype::F32, vec![3, 4], 48),
+            ),
             ("h.0.bias", view(::safetensors::Dtype::BF16, vec![8], 16)),
             ("mask", view(::safetensors::Dtype::BOOL, vec![2, 2], 4)),
         ];
@@ -263,21 +279,41 @@ mod tests {
     fn tensors_of_both_forms_read_alike() {
         let hf = Checkpoint::from_safetensors_bytes("small", small_safetensors(), None).unwrap();
         assert_eq!(hf.form(), Form::HuggingFace);
-        assert_eq!(hf.names().collect::<Vec<_>>(), ["h.0.bias", "mask", "wte.weight"]);
+        assert_eq!(
+            hf.names().collect::<Vec<_>>(),
+            ["h.0.bias", "mask", "wte.weight"]
+        );
         assert_eq!(hf.info("wte.weight").unwrap().shape, [3, 4]);
-        assert_eq!(hf.read_f32("wte.weight").unwrap()[0], f32::from_le_bytes([0, 1, 2, 3]));
+        assert_eq!(
+            hf.read_f32("wte.weight").unwrap()[0],
+            f32::from_le_bytes([0, 1, 2, 3])
+        );
         assert_eq!(hf.dominant_type(), Some(StoredType::F32));
         assert_eq!(hf.stored_len(), 48 + 16 + 4);
         let error = hf.read_f32("mask").unwrap_err().to_string();
-        assert!(error.contains("tensor \"mask\" is stored as BOOL"), "{error}");
-        assert!(hf.read_f32("absent").unwrap_err().to_string().contains("no tensor \"absent\""));
+        assert!(
+            error.contains("tensor \"mask\" is stored as BOOL"),
+            "{error}"
+        );
+        assert!(
+            hf.read_f32("absent")
+                .unwrap_err()
+                .to_string()
+                .contains("no tensor \"absent\"")
+        );
 
         let gguf = Checkpoint::from_gguf_bytes("small", small_gguf()).unwrap();
         assert_eq!(gguf.form(), Form::Gguf);
-        assert_eq!(gguf.gguf_metadata().unwrap().str("general.architecture"), Some("llama"));
+        assert_eq!(
+            gguf.gguf_metadata().unwrap().str("general.architecture"),
+            Some("llama")
+        );
         assert_eq!(gguf.info("token_embd.weight").unwrap().shape, [2, 32]);
         assert_eq!(gguf.dominant_type(), Some(StoredType::Q8_0));
-        assert_eq!(gguf.stored_bytes("output_norm.weight").unwrap()[..4], [96, 97, 98, 99]);
+        assert_eq!(
+            gguf.stored_bytes("output_norm.weight").unwrap()[..4],
+            [96, 97, 98, 99]
+        );
         assert_eq!(gguf.read_f32("blk.0.attn_q.weight").unwrap().len(), 32);
     }
 
@@ -308,7 +344,14 @@ mod tests {
                 1 => bytes[at] = random.next() as u8,
                 2 => {
                     let at = at.min(bytes.len() - 8);
-                    let extremes = [u64::MAX, u64::MAX / 2, 1 << 32, bytes.len() as u64, 0, random.next()];
+                    let extremes = [
+                        u64::MAX,
+                        u64::MAX / 2,
+                        1 << 32,
+                        bytes.len() as u64,
+                        0,
+                        random.next(),
+                    ];
                     bytes[at..at + 8].copy_from_slice(&extremes[random.below(6)].to_le_bytes());
                 }
                 3 => bytes.truncate(at),
@@ -324,39 +367,58 @@ mod tests {
     }
 
     /// Every mutant opens or is refused, without a panic; most are refused, so the mutations bite.
-    fn check_mutants(original: &[u8], open: impl Fn(Vec<u8>) -> Result<Checkpoint, CheckpointError>) {
+    fn check_mutants(
+        original: &[u8],
+        open: impl Fn(Vec<u8>) -> Result<Checkpoint, CheckpointError>,
+    ) {
         let mut random = SplitMix(20);
         let mut n_refused = 0;
         for _ in 0..4_000 {
             match open(mutate(original, &mut random)) {
                 Ok(checkpoint) => read_all(&checkpoint),
                 Err(error) => {
-                    assert!(error.to_string().contains("mutant"), "{error} does not name the file");
+                    assert!(
+                        error.to_string().contains("mutant"),
+                        "{error} does not name the file"
+                    );
                     n_refused += 1;
                 }
             }
         }
-        assert!((1_000..4_000).contains(&n_refused), "{n_refused} of 4000 mutants were refused");
+        assert!(
+            (1_000..4_000).contains(&n_refused),
+            "{n_refused} of 4000 mutants were refused"
+        );
     }
 
     #[test]
     fn no_damaged_safetensors_panics() {
-        check_mutants(&small_safetensors(), |bytes| Checkpoint::from_safetensors_bytes("mutant", bytes, None));
+        check_mutants(&small_safetensors(), |bytes| {
+            Checkpoint::from_safetensors_bytes("mutant", bytes, None)
+        });
     }
 
     #[test]
     fn no_damaged_gguf_panics() {
-        check_mutants(&small_gguf(), |bytes| Checkpoint::from_gguf_bytes("mutant", bytes));
+        check_mutants(&small_gguf(), |bytes| {
+            Checkpoint::from_gguf_bytes("mutant", bytes)
+        });
     }
 
     #[test]
     fn every_truncation_is_refused() {
         let (hf, gguf) = (small_safetensors(), small_gguf());
         for n in 0..hf.len() {
-            assert!(Checkpoint::from_safetensors_bytes("cut", hf[..n].to_vec(), None).is_err(), "{n} bytes");
+            assert!(
+                Checkpoint::from_safetensors_bytes("cut", hf[..n].to_vec(), None).is_err(),
+                "{n} bytes"
+            );
         }
         for n in 0..gguf.len() {
-            assert!(Checkpoint::from_gguf_bytes("cut", gguf[..n].to_vec()).is_err(), "{n} bytes");
+            assert!(
+                Checkpoint::from_gguf_bytes("cut", gguf[..n].to_vec()).is_err(),
+                "{n} bytes"
+            );
         }
     }
 }

@@ -160,12 +160,22 @@ mod tests {
             StoredType::Q4K,
             StoredType::Q6K,
         ] {
-            let path = format!("{}/tests/fixtures/quant/{stored}.safetensors", env!("CARGO_MANIFEST_DIR"));
+            let path = format!(
+                "{}/tests/fixtures/quant/{stored}.safetensors",
+                env!("CARGO_MANIFEST_DIR")
+            );
             let file = std::fs::read(path).unwrap();
             let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
             let raw = tensors.tensor("raw").unwrap();
-            let expected: Vec<u32> =
-                tensors.tensor("values").unwrap().data().as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            let expected: Vec<u32> = tensors
+                .tensor("values")
+                .unwrap()
+                .data()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| u32::from_le_bytes(*b))
+                .collect();
             let values = to_f32(stored, raw.data(), expected.len()).unwrap();
             let got: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
             assert!(got == expected, "{stored}: {values:?}");

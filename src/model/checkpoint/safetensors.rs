@@ -26,22 +26,38 @@ pub(super) fn read_header(bytes: &[u8], path: &Path) -> Result<Vec<TensorInfo>, 
         return Err(damaged(Place::Byte(0), problem));
     };
     let length = u64::from_le_bytes(*length);
-    let header = usize::try_from(length).ok().and_then(|n| rest.split_at_checked(n));
+    let header = usize::try_from(length)
+        .ok()
+        .and_then(|n| rest.split_at_checked(n));
     let Some((header, data)) = header else {
-        let problem = format!("the header claims {length} bytes, the file has {} after it", rest.len());
+        let problem = format!(
+            "the header claims {length} bytes, the file has {} after it",
+            rest.len()
+        );
         return Err(damaged(Place::Byte(0), problem));
     };
     let data_start = LENGTH_BYTES + header.len();
 
     let Header(mut entries) = serde_json::from_slice(header).map_err(|error| {
         // The header is one line, so the column is the offset in it.
-        damaged(Place::Byte((LENGTH_BYTES + error.column()) as u64), format!("the header does not parse: {error}"))
+        damaged(
+            Place::Byte((LENGTH_BYTES + error.column()) as u64),
+            format!("the header does not parse: {error}"),
+        )
     })?;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
 
     let mut covered = 0;
     let mut tensors = Vec::with_capacity(entries.len());
-    for (name, Entry { dtype, shape, data_offsets: (start, end) }) in entries {
+    for (
+        name,
+        Entry {
+            dtype,
+            shape,
+            data_offsets: (start, end),
+        },
+    ) in entries
+    {
         let refuse = |problem: String| damaged(Place::Tensor(name.clone()), problem);
         let Some((stored, bits)) = StoredType::from_safetensors(&dtype) else {
             return Err(CheckpointError::UnsupportedType {
@@ -51,16 +67,27 @@ pub(super) fn read_header(bytes: &[u8], path: &Path) -> Result<Vec<TensorInfo>, 
             });
         };
         if start != covered {
-            return Err(refuse(format!("its data starts at {start} of the data part, expected {covered}")));
+            return Err(refuse(format!(
+                "its data starts at {start} of the data part, expected {covered}"
+            )));
         }
         if end < start || end > data.len() {
-            return Err(refuse(format!("its data {start}..{end} leaves the {} bytes of the data part", data.len())));
+            return Err(refuse(format!(
+                "its data {start}..{end} leaves the {} bytes of the data part",
+                data.len()
+            )));
         }
         // The dimensions beside a 0 must not overflow either: others multiply a part of them.
-        let nonzero = shape.iter().filter(|dim| **dim != 0).try_fold(bits, |n, &dim| n.checked_mul(dim));
+        let nonzero = shape
+            .iter()
+            .filter(|dim| **dim != 0)
+            .try_fold(bits, |n, &dim| n.checked_mul(dim));
         let size_bits = nonzero.map(|n| if shape.contains(&0) { 0 } else { n });
         if size_bits != (end - start).checked_mul(8) {
-            return Err(refuse(format!("shape {shape:?} of {dtype} does not fill its {} bytes", end - start)));
+            return Err(refuse(format!(
+                "shape {shape:?} of {dtype} does not fill its {} bytes",
+                end - start
+            )));
         }
         covered = end;
         tensors.push(TensorInfo {
@@ -72,7 +99,10 @@ pub(super) fn read_header(bytes: &[u8], path: &Path) -> Result<Vec<TensorInfo>, 
         });
     }
     if covered != data.len() {
-        let problem = format!("{} bytes after the last tensor belong to none", data.len() - covered);
+        let problem = format!(
+            "{} bytes after the last tensor belong to none",
+            data.len() - covered
+        );
         return Err(damaged(Place::Byte((data_start + covered) as u64), problem));
     }
     Ok(tensors)
@@ -124,20 +154,33 @@ mod tests {
     use super::*;
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
-        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+        [
+            &(header.len() as u64).to_le_bytes(),
+            header.as_bytes(),
+            data,
+        ]
+        .concat()
     }
 
     #[track_caller]
     fn check_refused(bytes: &[u8], expected: &str) {
-        let error = read_header(bytes, Path::new("m.safetensors")).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+        let error = read_header(bytes, Path::new("m.safetensors"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(expected),
+            "{error:?} does not say {expected:?}"
+        );
     }
 
     #[test]
     fn what_the_crate_writes_is_read() {
         let data = [1u8, 2, 3, 4, 5, 6, 7, 8];
-        let view = |shape| safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape, &data).unwrap();
-        let bytes = safetensors::serialize([("b", view(vec![2, 2])), ("a", view(vec![4]))], None).unwrap();
+        let view = |shape| {
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape, &data).unwrap()
+        };
+        let bytes =
+            safetensors::serialize([("b", view(vec![2, 2])), ("a", view(vec![4]))], None).unwrap();
         let tensors = read_header(&bytes, Path::new("m")).unwrap();
         assert_eq!(tensors[1].name, "b");
         assert_eq!(tensors[1].shape, [2, 2]);
@@ -150,19 +193,49 @@ mod tests {
             format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#)
         };
         check_refused(&[0; 7], "byte 0: only 7 bytes");
-        check_refused(&[0xff; 64], "byte 0: the header claims 18446744073709551615 bytes");
+        check_refused(
+            &[0xff; 64],
+            "byte 0: the header claims 18446744073709551615 bytes",
+        );
         check_refused(&file("{", &[]), "byte 9: the header does not parse");
-        check_refused(&file(&one("F32", "[2]", "[0,8]"), &[0; 4]), "tensor \"w\": its data 0..8 leaves the 4 bytes");
-        check_refused(&file(&one("F32", "[2]", "[8,0]"), &[0; 8]), "starts at 8 of the data part, expected 0");
-        check_refused(&file(&one("F32", "[3]", "[0,8]"), &[0; 8]), "shape [3] of F32 does not fill its 8 bytes");
+        check_refused(
+            &file(&one("F32", "[2]", "[0,8]"), &[0; 4]),
+            "tensor \"w\": its data 0..8 leaves the 4 bytes",
+        );
+        check_refused(
+            &file(&one("F32", "[2]", "[8,0]"), &[0; 8]),
+            "starts at 8 of the data part, expected 0",
+        );
+        check_refused(
+            &file(&one("F32", "[3]", "[0,8]"), &[0; 8]),
+            "shape [3] of F32 does not fill its 8 bytes",
+        );
         let huge = format!("[{0},{0},{0}]", u64::MAX);
-        check_refused(&file(&one("F32", &huge, "[0,8]"), &[0; 8]), "does not fill its 8 bytes");
-        check_refused(&file(&one("F32", &huge.replace('[', "[0,"), "[0,0]"), &[]), "does not fill its 0 bytes");
-        check_refused(&file(&one("F32", "[2]", "[0,8]"), &[0; 9]), "1 bytes after the last tensor");
-        check_refused(&file(&one("Q9", "[2]", "[0,8]"), &[0; 8]), "tensor \"w\" is stored as Q9, which is not read");
+        check_refused(
+            &file(&one("F32", &huge, "[0,8]"), &[0; 8]),
+            "does not fill its 8 bytes",
+        );
+        check_refused(
+            &file(&one("F32", &huge.replace('[', "[0,"), "[0,0]"), &[]),
+            "does not fill its 0 bytes",
+        );
+        check_refused(
+            &file(&one("F32", "[2]", "[0,8]"), &[0; 9]),
+            "1 bytes after the last tensor",
+        );
+        check_refused(
+            &file(&one("Q9", "[2]", "[0,8]"), &[0; 8]),
+            "tensor \"w\" is stored as Q9, which is not read",
+        );
         let entry = r#""w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
-        check_refused(&file(&format!("{{{entry},{entry}}}"), &[0]), "\"w\" is listed twice");
+        check_refused(
+            &file(&format!("{{{entry},{entry}}}"), &[0]),
+            "\"w\" is listed twice",
+        );
         let overlapping = r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}"#;
-        check_refused(&file(overlapping, &[0; 6]), "tensor \"b\": its data starts at 2");
+        check_refused(
+            &file(overlapping, &[0; 6]),
+            "tensor \"b\": its data starts at 2",
+        );
     }
 }

@@ -113,7 +113,10 @@ impl<'a> Config<'a> {
             .ok_or_else(|| ConfigError::Missing { key: key.into() })
     }
 
-    pub(super) fn optional_size(&mut self, key: &'static str) -> Result<Option<usize>, ConfigError> {
+    pub(super) fn optional_size(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<usize>, ConfigError> {
         // Sizes beyond this are damage, and would overflow products further on.
         const MOST: u64 = 1 << 24;
         self.get(key)

@@ -18,7 +18,12 @@ pub(super) const FAMILY: Family = Family {
     gguf_spec,
     bindings,
     // Buffers of the causal mask; the head again, where it is tied.
-    unused: &["attn.bias", "attn.masked_bias", "lm_head.weight", "output.weight"],
+    unused: &[
+        "attn.bias",
+        "attn.masked_bias",
+        "lm_head.weight",
+        "output.weight",
+    ],
 };
 
 fn spec(config: &Value) -> Result<ModelSpec, ConfigError> {
@@ -31,7 +36,10 @@ fn spec(config: &Value) -> Result<ModelSpec, ConfigError> {
     let n_heads = config.size("n_head")?;
     let spec = ModelSpec {
         norm_eps: config.number("layer_norm_epsilon", 1e-5)?,
-        activation: activation("activation_function", config.text("activation_function", "gelu_new")?)?,
+        activation: activation(
+            "activation_function",
+            config.text("activation_function", "gelu_new")?,
+        )?,
         tied: config.flag("tie_word_embeddings", true)?,
         bos_id: config.bos_id(),
         ..shape(Sizes {
@@ -123,11 +131,17 @@ fn bindings(spec: &ModelSpec, form: Form) -> Vec<Binding> {
     let mut all = vec![
         Binding::new(Slot::Embed, pick("wte.weight", "token_embd.weight")),
         Binding::new(Slot::PosEmbed, pick("wpe.weight", "position_embd.weight")),
-        Binding::new(Slot::FinalNormWeight, pick("ln_f.weight", "output_norm.weight")),
+        Binding::new(
+            Slot::FinalNormWeight,
+            pick("ln_f.weight", "output_norm.weight"),
+        ),
         Binding::new(Slot::FinalNormBias, pick("ln_f.bias", "output_norm.bias")),
     ];
     if !spec.tied {
-        all.push(Binding::new(Slot::Unembed, pick("lm_head.weight", "output.weight")));
+        all.push(Binding::new(
+            Slot::Unembed,
+            pick("lm_head.weight", "output.weight"),
+        ));
     }
     for layer in 0..spec.n_layers {
         let name = |hugging_face: &str, gguf: &str| {
@@ -147,7 +161,10 @@ fn bindings(spec: &ModelSpec, form: Form) -> Vec<Binding> {
             (BlockSlot::MlpInBias, "mlp.c_fc.bias", "ffn_up.bias"),
             (BlockSlot::MlpOutBias, "mlp.c_proj.bias", "ffn_down.bias"),
         ] {
-            all.push(Binding::new(Slot::Block(layer, slot), name(hugging_face, gguf)));
+            all.push(Binding::new(
+                Slot::Block(layer, slot),
+                name(hugging_face, gguf),
+            ));
         }
         for (slot, hugging_face, gguf) in [
             (BlockSlot::Qkv, "attn.c_attn.weight", "attn_qkv.weight"),

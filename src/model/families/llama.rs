@@ -39,12 +39,16 @@ fn spec(config: &Value) -> Result<ModelSpec, ConfigError> {
         family: FAMILY.model_type,
         n_layers: config.size("num_hidden_layers")?,
         n_heads,
-        n_kv_heads: config.optional_size("num_key_value_heads")?.unwrap_or(n_heads),
+        n_kv_heads: config
+            .optional_size("num_key_value_heads")?
+            .unwrap_or(n_heads),
         d_model,
         d_head,
         d_mlp: config.size("intermediate_size")?,
         n_vocab: config.size("vocab_size")?,
-        n_ctx: config.optional_size("max_position_embeddings")?.unwrap_or(2048),
+        n_ctx: config
+            .optional_size("max_position_embeddings")?
+            .unwrap_or(2048),
         norm: Norm::Rms,
         norm_eps: config.number("rms_norm_eps", 1e-6)?,
         positions: Positions::Rotary(rotary(&mut config)?),
@@ -125,13 +129,18 @@ fn gguf_spec(config: &GgufConfig<'_>) -> Result<ModelSpec, ConfigError> {
         kind => return Err(not_understood("rope.scaling.type", &json!(kind))),
     };
     if config.optional_size("expert_count")?.is_some() {
-        return Err(not_understood("expert_count", &json!("a mixture of experts")));
+        return Err(not_understood(
+            "expert_count",
+            &json!("a mixture of experts"),
+        ));
     }
     Ok(ModelSpec {
         family: FAMILY.model_type,
         n_layers: config.size("block_count")?,
         n_heads,
-        n_kv_heads: config.optional_size("attention.head_count_kv")?.unwrap_or(n_heads),
+        n_kv_heads: config
+            .optional_size("attention.head_count_kv")?
+            .unwrap_or(n_heads),
         d_model,
         d_head,
         d_mlp: config.size("feed_forward_length")?,
@@ -158,30 +167,55 @@ fn bindings(spec: &ModelSpec, form: Form) -> Vec<Binding> {
     let hf = form == Form::HuggingFace;
     let pick = |hugging_face: &str, gguf: &str| if hf { hugging_face } else { gguf }.to_owned();
     let mut all = vec![
-        Binding::new(Slot::Embed, pick("embed_tokens.weight", "token_embd.weight")),
-        Binding::new(Slot::FinalNormWeight, pick("norm.weight", "output_norm.weight")),
+        Binding::new(
+            Slot::Embed,
+            pick("embed_tokens.weight", "token_embd.weight"),
+        ),
+        Binding::new(
+            Slot::FinalNormWeight,
+            pick("norm.weight", "output_norm.weight"),
+        ),
     ];
     if !spec.tied {
-        all.push(Binding::new(Slot::Unembed, pick("lm_head.weight", "output.weight")));
+        all.push(Binding::new(
+            Slot::Unembed,
+            pick("lm_head.weight", "output.weight"),
+        ));
     }
     // llama.cpp reorders the rows of q and k for its own rotary kernel.
     let interleaved = |heads: usize| (!hf).then_some(heads);
     let rows = [
-        (BlockSlot::Qkv, BlockSlot::QkvBias, spec.qkv_bias, vec![
-            ("self_attn.q_proj", "attn_q", interleaved(spec.n_heads)),
-            ("self_attn.k_proj", "attn_k", interleaved(spec.n_kv_heads)),
-            ("self_attn.v_proj", "attn_v", None),
-        ]),
-        (BlockSlot::Out, BlockSlot::OutBias, spec.out_bias, vec![
-            ("self_attn.o_proj", "attn_output", None),
-        ]),
-        (BlockSlot::MlpIn, BlockSlot::MlpInBias, spec.mlp_bias, vec![
-            ("mlp.gate_proj", "ffn_gate", None),
-            ("mlp.up_proj", "ffn_up", None),
-        ]),
-        (BlockSlot::MlpOut, BlockSlot::MlpOutBias, spec.mlp_bias, vec![
-            ("mlp.down_proj", "ffn_down", None),
-        ]),
+        (
+            BlockSlot::Qkv,
+            BlockSlot::QkvBias,
+            spec.qkv_bias,
+            vec![
+                ("self_attn.q_proj", "attn_q", interleaved(spec.n_heads)),
+                ("self_attn.k_proj", "attn_k", interleaved(spec.n_kv_heads)),
+                ("self_attn.v_proj", "attn_v", None),
+            ],
+        ),
+        (
+            BlockSlot::Out,
+            BlockSlot::OutBias,
+            spec.out_bias,
+            vec![("self_attn.o_proj", "attn_output", None)],
+        ),
+        (
+            BlockSlot::MlpIn,
+            BlockSlot::MlpInBias,
+            spec.mlp_bias,
+            vec![
+                ("mlp.gate_proj", "ffn_gate", None),
+                ("mlp.up_proj", "ffn_up", None),
+            ],
+        ),
+        (
+            BlockSlot::MlpOut,
+            BlockSlot::MlpOutBias,
+            spec.mlp_bias,
+            vec![("mlp.down_proj", "ffn_down", None)],
+        ),
     ];
     for layer in 0..spec.n_layers {
         let name = |hugging_face: &str, gguf: &str, ending: &str| {

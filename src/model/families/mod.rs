@@ -9,8 +9,8 @@ pub use config::ConfigError;
 
 use serde_json::Value;
 
-use super::binding::Binding;
 use self::gguf::GgufConfig;
+use super::binding::Binding;
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
 use super::spec::{Activation, ModelSpec};
 
@@ -38,9 +38,12 @@ pub const FAMILIES: [Family; 2] = [gpt2::FAMILY, llama::FAMILY];
 impl Family {
     /// The family that a config.json names.
     pub fn of_config(config: &Value) -> Result<&'static Self, ConfigError> {
-        let model_type = config.get("model_type").and_then(Value::as_str).ok_or_else(|| {
-            ConfigError::Missing { key: "model_type".into() }
-        })?;
+        let model_type = config
+            .get("model_type")
+            .and_then(Value::as_str)
+            .ok_or_else(|| ConfigError::Missing {
+                key: "model_type".into(),
+            })?;
         FAMILIES
             .iter()
             .find(|family| family.model_type == model_type)

@@ -26,11 +26,41 @@ pub(super) const PRE_TOKENIZERS: [(&str, PreTokenizer); 11] = [
     ("default", PreTokenizer::GPT2),
     ("gpt-2", PreTokenizer::GPT2),
     ("phi-2", PreTokenizer::GPT2),
-    ("olmo", PreTokenizer { nfc: true, ..PreTokenizer::GPT2 }),
-    ("mpt", PreTokenizer { nfc: true, ..PreTokenizer::GPT2 }),
-    ("smollm", PreTokenizer { digits: true, ..PreTokenizer::GPT2 }),
-    ("starcoder", PreTokenizer { digits: true, ..PreTokenizer::GPT2 }),
-    ("refact", PreTokenizer { digits: true, ..PreTokenizer::GPT2 }),
+    (
+        "olmo",
+        PreTokenizer {
+            nfc: true,
+            ..PreTokenizer::GPT2
+        },
+    ),
+    (
+        "mpt",
+        PreTokenizer {
+            nfc: true,
+            ..PreTokenizer::GPT2
+        },
+    ),
+    (
+        "smollm",
+        PreTokenizer {
+            digits: true,
+            ..PreTokenizer::GPT2
+        },
+    ),
+    (
+        "starcoder",
+        PreTokenizer {
+            digits: true,
+            ..PreTokenizer::GPT2
+        },
+    ),
+    (
+        "refact",
+        PreTokenizer {
+            digits: true,
+            ..PreTokenizer::GPT2
+        },
+    ),
     ("llama3", PreTokenizer::LLAMA3),
     ("llama-bpe", PreTokenizer::LLAMA3),
     ("qwen2", PreTokenizer::QWEN2),
@@ -82,16 +112,31 @@ const USER_DEFINED: u64 = 4;
 const MAX_TOKEN_BYTES: usize = 4096;
 
 pub(super) fn from_metadata(metadata: &GgufMetadata) -> Result<Tokenizer, TokenizerError> {
-    let model = metadata.str("tokenizer.ggml.model").ok_or_else(|| missing("tokenizer.ggml.model"))?;
+    let model = metadata
+        .str("tokenizer.ggml.model")
+        .ok_or_else(|| missing("tokenizer.ggml.model"))?;
     let tokens = Tokens::read(metadata)?;
     let (mut inner, reading) = match model {
         "gpt2" => byte_level(metadata, &tokens)?,
         "llama" => sentence_piece(metadata, &tokens)?,
-        other => return Err(TokenizerError::UnsupportedModel { found: other.to_owned() }),
+        other => {
+            return Err(TokenizerError::UnsupportedModel {
+                found: other.to_owned(),
+            });
+        }
     };
-    inner.add_tokens(tokens.added()).map_err(|error| damaged(error.to_string()))?;
-    let bos_id = metadata.u64("tokenizer.ggml.bos_token_id").and_then(|id| id.try_into().ok());
-    Ok(Tokenizer::new(inner, reading, bos_id, metadata.bool("tokenizer.ggml.add_bos_token")))
+    inner
+        .add_tokens(tokens.added())
+        .map_err(|error| damaged(error.to_string()))?;
+    let bos_id = metadata
+        .u64("tokenizer.ggml.bos_token_id")
+        .and_then(|id| id.try_into().ok());
+    Ok(Tokenizer::new(
+        inner,
+        reading,
+        bos_id,
+        metadata.bool("tokenizer.ggml.add_bos_token"),
+    ))
 }
 
 fn byte_level(
@@ -99,11 +144,19 @@ fn byte_level(
     tokens: &Tokens,
 ) -> Result<(tokenizers::Tokenizer, Reading), TokenizerError> {
     let name = metadata.str("tokenizer.ggml.pre").unwrap_or("default");
-    let (_, rule) = PRE_TOKENIZERS.into_iter().find(|(known, _)| *known == name).ok_or_else(|| {
-        TokenizerError::UnsupportedPreTokenizer { found: name.to_owned() }
-    })?;
-    let merges = metadata.strings("tokenizer.ggml.merges").ok_or_else(|| missing("tokenizer.ggml.merges"))?;
-    let merges = merges.iter().map(|merge| tokens.merge(merge)).collect::<Result<Merges, _>>()?;
+    let (_, rule) = PRE_TOKENIZERS
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| TokenizerError::UnsupportedPreTokenizer {
+            found: name.to_owned(),
+        })?;
+    let merges = metadata
+        .strings("tokenizer.ggml.merges")
+        .ok_or_else(|| missing("tokenizer.ggml.merges"))?;
+    let merges = merges
+        .iter()
+        .map(|merge| tokens.merge(merge))
+        .collect::<Result<Merges, _>>()?;
     let model = BPE::builder()
         .vocab_and_merges(tokens.vocab(), merges)
         .ignore_merges(rule.ignore_merges)
@@ -112,7 +165,9 @@ fn byte_level(
 
     let mut inner = tokenizers::Tokenizer::new(model);
     if rule.nfc {
-        inner.with_normalizer(Some(NFC)).map_err(|error| damaged(error.to_string()))?;
+        inner
+            .with_normalizer(Some(NFC))
+            .map_err(|error| damaged(error.to_string()))?;
     }
     let mut steps: Vec<PreTokenizerWrapper> = Vec::new();
     if rule.digits {
@@ -137,11 +192,19 @@ fn sentence_piece(
     metadata: &GgufMetadata,
     tokens: &Tokens,
 ) -> Result<(tokenizers::Tokenizer, Reading), TokenizerError> {
-    let scores = metadata.f64s("tokenizer.ggml.scores").ok_or_else(|| missing("tokenizer.ggml.scores"))?;
+    let scores = metadata
+        .f64s("tokenizer.ggml.scores")
+        .ok_or_else(|| missing("tokenizer.ggml.scores"))?;
     if scores.len() != tokens.texts.len() {
-        return Err(damaged(format!("{} scores for {} tokens", scores.len(), tokens.texts.len())));
+        return Err(damaged(format!(
+            "{} scores for {} tokens",
+            scores.len(),
+            tokens.texts.len()
+        )));
     }
-    let unknown = metadata.u64("tokenizer.ggml.unknown_token_id").and_then(|id| usize::try_from(id).ok());
+    let unknown = metadata
+        .u64("tokenizer.ggml.unknown_token_id")
+        .and_then(|id| usize::try_from(id).ok());
     let mut builder = BPE::builder()
         .vocab_and_merges(tokens.vocab(), tokens.merges_by_score(scores)?)
         .fuse_unk(true)
@@ -149,18 +212,34 @@ fn sentence_piece(
     if let Some(text) = unknown.and_then(|id| tokens.texts.get(id)) {
         builder = builder.unk_token(text.clone());
     }
-    let mut inner = tokenizers::Tokenizer::new(builder.build().map_err(|error| damaged(error.to_string()))?);
+    let mut inner = tokenizers::Tokenizer::new(
+        builder
+            .build()
+            .map_err(|error| damaged(error.to_string()))?,
+    );
 
-    let adds_space = metadata.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
+    let adds_space = metadata
+        .bool("tokenizer.ggml.add_space_prefix")
+        .unwrap_or(true);
     let mut steps: Vec<NormalizerWrapper> = Vec::new();
     if adds_space {
         steps.push(Prepend::new("▁".to_owned()).into());
     }
-    steps.push(Replace::new(" ", "▁").map_err(|error| damaged(error.to_string()))?.into());
-    inner.with_normalizer(Some(Normalizers::new(steps))).map_err(|error| damaged(error.to_string()))?;
+    steps.push(
+        Replace::new(" ", "▁")
+            .map_err(|error| damaged(error.to_string()))?
+            .into(),
+    );
+    inner
+        .with_normalizer(Some(Normalizers::new(steps)))
+        .map_err(|error| damaged(error.to_string()))?;
     let reading = Reading {
         script: Script::SentencePiece,
-        added_space: if adds_space { AddedSpace::Segments } else { AddedSpace::None },
+        added_space: if adds_space {
+            AddedSpace::Segments
+        } else {
+            AddedSpace::None
+        },
     };
     Ok((inner, reading))
 }
@@ -176,18 +255,32 @@ struct Tokens {
 
 impl Tokens {
     fn read(metadata: &GgufMetadata) -> Result<Self, TokenizerError> {
-        let texts = metadata.strings("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-        let types = metadata.u64s("tokenizer.ggml.token_type").unwrap_or_else(|| vec![NORMAL; texts.len()]);
+        let texts = metadata
+            .strings("tokenizer.ggml.tokens")
+            .ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
+        let types = metadata
+            .u64s("tokenizer.ggml.token_type")
+            .unwrap_or_else(|| vec![NORMAL; texts.len()]);
         if types.len() != texts.len() {
-            return Err(damaged(format!("{} token types for {} tokens", types.len(), texts.len())));
+            return Err(damaged(format!(
+                "{} token types for {} tokens",
+                types.len(),
+                texts.len()
+            )));
         }
         let mut unique = Vec::with_capacity(texts.len());
         let mut ids = HashMap::with_capacity(texts.len());
         for (id, text) in (0u32..).zip(texts) {
             // Converters leave rows that no text reaches empty; each needs a name of its own.
-            let text = if text.is_empty() { format!("[EMPTY_{id}]") } else { text.clone() };
+            let text = if text.is_empty() {
+                format!("[EMPTY_{id}]")
+            } else {
+                text.clone()
+            };
             if let Some(earlier) = ids.insert(text.clone(), id) {
-                return Err(damaged(format!("tokens {earlier} and {id} are both {text:?}")));
+                return Err(damaged(format!(
+                    "tokens {earlier} and {id} are both {text:?}"
+                )));
             }
             unique.push(text);
         }
@@ -199,31 +292,43 @@ impl Tokens {
     }
 
     fn vocab(&self) -> Vocab {
-        self.ids.iter().map(|(text, id)| (text.clone(), *id)).collect()
+        self.ids
+            .iter()
+            .map(|(text, id)| (text.clone(), *id))
+            .collect()
     }
 
     /// Tokens that are found in a text before anything else.
     fn added(&self) -> impl Iterator<Item = AddedToken> {
-        self.texts.iter().zip(&self.types).filter_map(|(text, kind)| {
-            let special = match *kind {
-                CONTROL | UNKNOWN => true,
-                USER_DEFINED => false,
-                _ => return None,
-            };
-            Some(AddedToken::from(text.clone(), special).normalized(false))
-        })
+        self.texts
+            .iter()
+            .zip(&self.types)
+            .filter_map(|(text, kind)| {
+                let special = match *kind {
+                    CONTROL | UNKNOWN => true,
+                    USER_DEFINED => false,
+                    _ => return None,
+                };
+                Some(AddedToken::from(text.clone(), special).normalized(false))
+            })
     }
 
     /// The two sides of `"Ġ t"`; the crate's builder takes it for granted that they and their sum are tokens.
     fn merge(&self, merge: &str) -> Result<(String, String), TokenizerError> {
         // A side may itself start with a space in some vocabularies, so the first character does not count.
-        let cut = merge.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
+        let cut = merge
+            .char_indices()
+            .skip(1)
+            .find(|(_, c)| *c == ' ')
+            .map(|(at, _)| at);
         let Some((left, right)) = cut.map(|at| (&merge[..at], &merge[at + 1..])) else {
             return Err(damaged(format!("the merge {merge:?} has not two sides")));
         };
         for text in [left, right, &format!("{left}{right}")] {
             if !self.ids.contains_key(text) {
-                return Err(damaged(format!("the merge {merge:?} needs the token {text:?}, which is not there")));
+                return Err(damaged(format!(
+                    "the merge {merge:?} needs the token {text:?}, which is not there"
+                )));
             }
         }
         Ok((left.to_owned(), right.to_owned()))
@@ -246,8 +351,13 @@ impl Tokens {
                 }
             }
         }
-        merges.sort_by(|(a, left_a, _), (b, left_b, _)| b.total_cmp(a).then(left_b.len().cmp(&left_a.len())));
-        Ok(merges.into_iter().map(|(_, left, right)| (left.to_owned(), right.to_owned())).collect())
+        merges.sort_by(|(a, left_a, _), (b, left_b, _)| {
+            b.total_cmp(a).then(left_b.len().cmp(&left_a.len()))
+        });
+        Ok(merges
+            .into_iter()
+            .map(|(_, left, right)| (left.to_owned(), right.to_owned()))
+            .collect())
     }
 }
 

@@ -10,7 +10,10 @@ use serde_json::Value;
 use super::pieces::Reading;
 use super::{Tokenizer, TokenizerError};
 
-pub(super) fn from_file(path: &Path, model_config: Option<&Value>) -> Result<Tokenizer, TokenizerError> {
+pub(super) fn from_file(
+    path: &Path,
+    model_config: Option<&Value>,
+) -> Result<Tokenizer, TokenizerError> {
     let io = |path: &Path, source| TokenizerError::Io {
         path: path.to_owned(),
         source,
@@ -36,7 +39,12 @@ pub(super) fn from_bytes(
     };
     // The crate indexes by numbers of the file in places, so a damaged one may panic instead of being refused.
     let inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(tokenizer))
-        .map_err(|_panic| damaged("tokenizer.json", "its parts contradict each other".to_owned()))?
+        .map_err(|_panic| {
+            damaged(
+                "tokenizer.json",
+                "its parts contradict each other".to_owned(),
+            )
+        })?
         .map_err(|error| damaged("tokenizer.json", error.to_string()))?;
     let config: Option<Value> = tokenizer_config
         .map(serde_json::from_slice)
@@ -47,8 +55,12 @@ pub(super) fn from_bytes(
     let named = config.as_ref().map(|config| &config["bos_token"]);
     let named = named.and_then(|token| token.as_str().or_else(|| token["content"].as_str()));
     let numbered = || model_config?.get("bos_token_id")?.as_u64()?.try_into().ok();
-    let bos_id = named.and_then(|token| inner.token_to_id(token)).or_else(numbered);
-    let add_bos_token = config.as_ref().and_then(|config| config["add_bos_token"].as_bool());
+    let bos_id = named
+        .and_then(|token| inner.token_to_id(token))
+        .or_else(numbered);
+    let add_bos_token = config
+        .as_ref()
+        .and_then(|config| config["add_bos_token"].as_bool());
 
     let reading = Reading::of(&inner);
     Ok(Tokenizer::new(inner, reading, bos_id, add_bos_token))

@@ -62,13 +62,24 @@ impl Tokenizer {
         gguf::from_metadata(metadata)
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, reading: Reading, bos_id: Option<u32>, add_bos_token: Option<bool>) -> Self {
+    fn new(
+        mut inner: tokenizers::Tokenizer,
+        reading: Reading,
+        bos_id: Option<u32>,
+        add_bos_token: Option<bool>,
+    ) -> Self {
         // A prompt is never cut or filled up, whatever a training set-up left in the file.
         inner.with_padding(None);
         // Taking the limit away is the case that cannot fail.
         let _ = inner.with_truncation(None);
-        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        let adds_specials = inner.get_post_processor().is_some_and(|processor| processor.added_tokens(false) > 0);
+        let vocab_size = inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1);
+        let adds_specials = inner
+            .get_post_processor()
+            .is_some_and(|processor| processor.added_tokens(false) > 0);
         Self {
             inner,
             reading,
@@ -98,10 +109,13 @@ impl Tokenizer {
     }
 
     fn encode_plain(&self, text: &str, specials: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, specials).map_err(|source| TokenizerError::Encode {
-            text: text.to_owned(),
-            source,
-        })?;
+        let encoding =
+            self.inner
+                .encode_fast(text, specials)
+                .map_err(|source| TokenizerError::Encode {
+                    text: text.to_owned(),
+                    source,
+                })?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -125,7 +139,9 @@ impl Tokenizer {
 
     /// Beginning-of-text tokens at the front.
     pub fn bos_count(&self, ids: &[u32]) -> usize {
-        ids.iter().take_while(|id| Some(**id) == self.bos_id).count()
+        ids.iter()
+            .take_while(|id| Some(**id) == self.bos_id)
+            .count()
     }
 
     /// The first token after the prompt when prompt and answer are tokenised together; of the answer alone if that
@@ -138,12 +154,19 @@ impl Tokenizer {
         bos: BosRule,
     ) -> Result<AnswerToken, TokenizerError> {
         // What the post-processor puts after a text comes after the answer.
-        let n_after = if bos == BosRule::Auto { self.n_specials_after()? } else { 0 };
+        let n_after = if bos == BosRule::Auto {
+            self.n_specials_after()?
+        } else {
+            0
+        };
         let body = |ids: &[u32]| ids[..ids.len().saturating_sub(n_after)].to_vec();
         let together = body(&self.encode(&format!("{prompt}{answer}"), bos)?);
         let (ids, alone) = match together.strip_prefix(&body(prompt_ids)[..]) {
             Some(rest) if !rest.is_empty() => (rest.to_vec(), false),
-            _ => (self.encode_plain(self.reading.continuation(answer), false)?, true),
+            _ => (
+                self.encode_plain(self.reading.continuation(answer), false)?,
+                true,
+            ),
         };
         match ids.first() {
             Some(&id) if !answer.is_empty() => Ok(AnswerToken {
@@ -162,8 +185,14 @@ impl Tokenizer {
         if !self.adds_specials {
             return Ok(0);
         }
-        let (bare, dressed) = (self.encode_plain("a", false)?, self.encode_plain("a", true)?);
-        let n_before = dressed.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
+        let (bare, dressed) = (
+            self.encode_plain("a", false)?,
+            self.encode_plain("a", true)?,
+        );
+        let n_before = dressed
+            .windows(bare.len().max(1))
+            .position(|window| window == bare)
+            .unwrap_or(0);
         Ok(dressed.len().saturating_sub(n_before + bare.len()))
     }
 }

@@ -56,13 +56,19 @@ impl Reading {
         let pre_tokenizer = json(serde_json::to_value(inner.get_pre_tokenizer()));
         let decoder = json(serde_json::to_value(inner.get_decoder()));
         // The decoder says it; without one, the pre-tokenizer tells what was done.
-        let script = leaves(&decoder).chain(leaves(&pre_tokenizer)).find_map(script_of).unwrap_or(Script::Plain);
+        let script = leaves(&decoder)
+            .chain(leaves(&pre_tokenizer))
+            .find_map(script_of)
+            .unwrap_or(Script::Plain);
         let added_space = leaves(&normalizer)
             .chain(leaves(&pre_tokenizer))
             .map(added_space_of)
             .find(|space| *space != AddedSpace::None)
             .unwrap_or(AddedSpace::None);
-        Self { script, added_space }
+        Self {
+            script,
+            added_space,
+        }
     }
 
     /// An answer without the space that the tokenizer itself would put before it.
@@ -76,7 +82,9 @@ impl Reading {
 
 /// The components of a normalizer, pre-tokenizer or decoder, `Sequence`s opened.
 fn leaves(part: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
-    let members = ["normalizers", "pretokenizers", "decoders"].iter().find_map(|key| part.get(key)?.as_array());
+    let members = ["normalizers", "pretokenizers", "decoders"]
+        .iter()
+        .find_map(|key| part.get(key)?.as_array());
     match members {
         Some(members) => Box::new(members.iter().flat_map(leaves)),
         None => Box::new(std::iter::once(part)),
@@ -97,7 +105,9 @@ fn script_of(part: &Value) -> Option<Script> {
 
 fn added_space_of(part: &Value) -> AddedSpace {
     match part["type"].as_str() {
-        Some("Prepend") if part["prepend"] == "▁" || part["prepend"] == " " => AddedSpace::Segments,
+        Some("Prepend") if part["prepend"] == "▁" || part["prepend"] == " " => {
+            AddedSpace::Segments
+        }
         Some("ByteLevel") if part["add_prefix_space"] == true => AddedSpace::Segments,
         Some("Metaspace") => match part["prepend_scheme"].as_str() {
             Some("never") => AddedSpace::None,
@@ -150,7 +160,10 @@ pub(super) fn pieces(inner: &tokenizers::Tokenizer, reading: &Reading, ids: &[u3
 }
 
 pub(super) fn added_token(inner: &tokenizers::Tokenizer, id: u32) -> Option<&AddedToken> {
-    inner.get_added_vocabulary().get_added_tokens_decoder().get(&id)
+    inner
+        .get_added_vocabulary()
+        .get_added_tokens_decoder()
+        .get(&id)
 }
 
 /// The bytes that an ordinary token stands for; `follows` another one.
@@ -168,7 +181,9 @@ fn bytes_of(token: &str, script: &Script, follows: bool) -> Vec<u8> {
         Script::WordPiece { prefix } => match token.strip_prefix(prefix.as_str()) {
             Some(rest) => rest.as_bytes().to_vec(),
             // Lower-cased words without their spaces cannot give the text back; punctuation is best read attached.
-            None if follows && token.contains(char::is_alphanumeric) => format!(" {token}").into_bytes(),
+            None if follows && token.contains(char::is_alphanumeric) => {
+                format!(" {token}").into_bytes()
+            }
             None => token.as_bytes().to_vec(),
         },
         Script::Plain => token.as_bytes().to_vec(),
@@ -195,7 +210,9 @@ fn readable(bytes: &[u8]) -> String {
 static BYTE_OF: LazyLock<HashMap<char, u8>> = LazyLock::new(|| {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let rest = (0..=u8::MAX).filter(|byte| !printable(byte));
-    let own = (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte));
+    let own = (0..=u8::MAX)
+        .filter(printable)
+        .map(|byte| (char::from(byte), byte));
     own.chain(('\u{100}'..).zip(rest)).collect()
 });
 
@@ -211,7 +228,14 @@ pub(super) mod tests {
     fn every_byte_has_gpt2s_character() {
         assert_eq!(BYTE_OF.len(), 256);
         // As in GPT-2's vocabulary: space, newline, the two that Latin-1 leaves unprintable, and one that is itself.
-        let known = [(b' ', 'Ġ'), (b'\n', 'Ċ'), (0xA0, 'ł'), (0xAD, 'Ń'), (b'A', 'A'), (0, 'Ā')];
+        let known = [
+            (b' ', 'Ġ'),
+            (b'\n', 'Ċ'),
+            (0xA0, 'ł'),
+            (0xAD, 'Ń'),
+            (b'A', 'A'),
+            (0, 'Ā'),
+        ];
         for (byte, char) in known {
             assert_eq!(char_of(byte), char);
         }

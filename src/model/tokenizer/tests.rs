@@ -16,9 +16,7 @@ fn byte_level(post_processor: &Value) -> Value {
     for token in tokens.chain(bytes).chain(merged) {
         vocab.insert(token, vocab.len().into());
     }
-    let special = |id: u32, content: &str| {
-        json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true })
-    };
+    let special = |id: u32, content: &str| json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true });
     json!({
         "version": "1.0",
         "truncation": { "max_length": 4, "strategy": "LongestFirst", "stride": 0 },
@@ -52,18 +50,35 @@ fn open(tokenizer: &Value, tokenizer_config: Option<Value>, config: Option<Value
 }
 
 fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
-    tokenizer.pieces(ids).into_iter().map(|piece| piece.text).collect()
+    tokenizer
+        .pieces(ids)
+        .into_iter()
+        .map(|piece| piece.text)
+        .collect()
 }
 
 /// The fixture's tokenizer and its cases: text, ids by the file's own rule, ids without beginning of text.
 fn fixture(file: &str) -> (Tokenizer, Vec<(String, Vec<u32>, Vec<u32>)>) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/models")
+        .join(file);
     let cases = std::fs::read(path.with_file_name("tokenizer_cases.json")).unwrap();
     let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
-    let ids = |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
-    let cases = cases
-        .iter()
-        .map(|case| (case["text"].as_str().unwrap().to_owned(), ids(&case["ids"]), ids(&case["ids_without_bos"])));
+    let ids = |value: &Value| {
+        value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_u64().unwrap() as u32)
+            .collect()
+    };
+    let cases = cases.iter().map(|case| {
+        (
+            case["text"].as_str().unwrap().to_owned(),
+            ids(&case["ids"]),
+            ids(&case["ids_without_bos"]),
+        )
+    });
     let checkpoint = Checkpoint::open(&path).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.gguf_metadata().unwrap()).unwrap();
     (tokenizer, cases.collect())
@@ -71,17 +86,34 @@ fn fixture(file: &str) -> (Tokenizer, Vec<(String, Vec<u32>, Vec<u32>)>) {
 
 #[test]
 fn both_kinds_of_gguf_tokenizers_give_the_reference_ids_and_read_back() {
-    for (file, bos_id, vocab_size) in
-        [("tiny-llama-gguf/tiny-llama.gguf", 0, 43), ("tiny-llama-gguf-spm/tiny-llama-spm.gguf", 1, 300)]
-    {
+    for (file, bos_id, vocab_size) in [
+        ("tiny-llama-gguf/tiny-llama.gguf", 0, 43),
+        ("tiny-llama-gguf-spm/tiny-llama-spm.gguf", 1, 300),
+    ] {
         let (tokenizer, cases) = fixture(file);
         assert!(cases.len() >= 16);
-        assert_eq!((tokenizer.bos_id(), tokenizer.vocab_size()), (Some(bos_id), vocab_size), "{file}");
+        assert_eq!(
+            (tokenizer.bos_id(), tokenizer.vocab_size()),
+            (Some(bos_id), vocab_size),
+            "{file}"
+        );
         for (text, ids, ids_without_bos) in cases {
-            assert_eq!(tokenizer.encode(&text, BosRule::Auto).unwrap(), ids, "{file} {text:?}");
-            assert_eq!(tokenizer.encode(&text, BosRule::Never).unwrap(), ids_without_bos, "{file} {text:?}");
-            let bytes: Vec<u8> =
-                tokenizer.pieces(&ids).into_iter().filter(|piece| !piece.special).flat_map(|piece| piece.bytes).collect();
+            assert_eq!(
+                tokenizer.encode(&text, BosRule::Auto).unwrap(),
+                ids,
+                "{file} {text:?}"
+            );
+            assert_eq!(
+                tokenizer.encode(&text, BosRule::Never).unwrap(),
+                ids_without_bos,
+                "{file} {text:?}"
+            );
+            let bytes: Vec<u8> = tokenizer
+                .pieces(&ids)
+                .into_iter()
+                .filter(|piece| !piece.special)
+                .flat_map(|piece| piece.bytes)
+                .collect();
             assert_eq!(String::from_utf8(bytes).unwrap(), text, "{file}");
         }
     }
@@ -98,34 +130,86 @@ fn a_prompt_is_neither_cut_nor_filled_up() {
 #[test]
 fn auto_follows_the_post_processor_then_add_bos_token_then_nothing() {
     let asks = || Some(json!({ "add_bos_token": true, "bos_token": "<s>" }));
-    let auto = |tokenizer: Tokenizer| texts(&tokenizer, &tokenizer.encode("x", BosRule::Auto).unwrap());
-    assert_eq!(auto(open(&byte_level(&both_ends()), Some(json!({ "add_bos_token": false })), None)), ["<s>", "x", "</s>"]);
-    assert_eq!(auto(open(&byte_level(&both_ends()), asks(), None)), ["<s>", "x", "</s>"]);
+    let auto =
+        |tokenizer: Tokenizer| texts(&tokenizer, &tokenizer.encode("x", BosRule::Auto).unwrap());
+    assert_eq!(
+        auto(open(
+            &byte_level(&both_ends()),
+            Some(json!({ "add_bos_token": false })),
+            None
+        )),
+        ["<s>", "x", "</s>"]
+    );
+    assert_eq!(
+        auto(open(&byte_level(&both_ends()), asks(), None)),
+        ["<s>", "x", "</s>"]
+    );
     // A post-processor that adds nothing says nothing about the beginning of text.
     let trims = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
     assert_eq!(auto(open(&byte_level(&trims), asks(), None)), ["<s>", "x"]);
-    assert_eq!(auto(open(&byte_level(&Value::Null), None, Some(json!({ "bos_token_id": 0 })))), ["x"]);
+    assert_eq!(
+        auto(open(
+            &byte_level(&Value::Null),
+            None,
+            Some(json!({ "bos_token_id": 0 }))
+        )),
+        ["x"]
+    );
 }
 
 #[test]
 fn always_puts_exactly_one_and_never_puts_none() {
-    let tokenizer = open(&byte_level(&both_ends()), None, Some(json!({ "bos_token_id": 0 })));
+    let tokenizer = open(
+        &byte_level(&both_ends()),
+        None,
+        Some(json!({ "bos_token_id": 0 })),
+    );
     let encode = |text, bos| texts(&tokenizer, &tokenizer.encode(text, bos).unwrap());
     assert_eq!(encode("x", BosRule::Always), ["<s>", "x"]);
     assert_eq!(encode("<s><s>x", BosRule::Always), ["<s>", "x"]);
     assert_eq!(encode("x", BosRule::Never), ["x"]);
-    assert_eq!(tokenizer.bos_count(&tokenizer.encode("<s>x", BosRule::Auto).unwrap()), 2);
+    assert_eq!(
+        tokenizer.bos_count(&tokenizer.encode("<s>x", BosRule::Auto).unwrap()),
+        2
+    );
     let unknown = open(&byte_level(&both_ends()), None, None);
-    assert!(unknown.encode("x", BosRule::Always).unwrap_err().to_string().contains("no beginning-of-text token is known"));
+    assert!(
+        unknown
+            .encode("x", BosRule::Always)
+            .unwrap_err()
+            .to_string()
+            .contains("no beginning-of-text token is known")
+    );
 }
 
 #[test]
 fn the_bos_id_comes_from_either_form_of_the_tokenizer_config_then_the_config() {
-    let bos = |tokenizer_config, config| open(&byte_level(&Value::Null), tokenizer_config, config).bos_id();
-    assert_eq!(bos(Some(json!({ "bos_token": "</s>" })), Some(json!({ "bos_token_id": 0 }))), Some(1));
-    assert_eq!(bos(Some(json!({ "bos_token": { "content": "</s>" } })), None), Some(1));
-    assert_eq!(bos(Some(json!({ "bos_token": null })), Some(json!({ "bos_token_id": 0 }))), Some(0));
-    assert_eq!(bos(None, Some(json!({ "bos_token_id": 50_256 }))), None, "outside the vocabulary");
+    let bos = |tokenizer_config, config| {
+        open(&byte_level(&Value::Null), tokenizer_config, config).bos_id()
+    };
+    assert_eq!(
+        bos(
+            Some(json!({ "bos_token": "</s>" })),
+            Some(json!({ "bos_token_id": 0 }))
+        ),
+        Some(1)
+    );
+    assert_eq!(
+        bos(Some(json!({ "bos_token": { "content": "</s>" } })), None),
+        Some(1)
+    );
+    assert_eq!(
+        bos(
+            Some(json!({ "bos_token": null })),
+            Some(json!({ "bos_token_id": 0 }))
+        ),
+        Some(0)
+    );
+    assert_eq!(
+        bos(None, Some(json!({ "bos_token_id": 50_256 }))),
+        None,
+        "outside the vocabulary"
+    );
     assert_eq!(bos(None, None), None);
 }
 
@@ -145,13 +229,20 @@ fn pieces_read_in_place_and_join_to_the_prompt() {
     assert_eq!((special.text.as_str(), special.special), ("<s>", true));
     assert!(tokenizer.is_special(1) && !tokenizer.is_special(2));
     let unknown = &tokenizer.pieces(&[9_999])[0];
-    assert_eq!((unknown.text.as_str(), unknown.special, unknown.bytes.len()), ("#9999", false, 0));
+    assert_eq!(
+        (unknown.text.as_str(), unknown.special, unknown.bytes.len()),
+        ("#9999", false, 0)
+    );
 }
 
 #[test]
 fn word_pieces_read_as_words() {
     let words = ["[CLS]", "the", "cat", "##s", ",", "[MASK]"];
-    let vocab: serde_json::Map<_, _> = words.iter().enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
+    let vocab: serde_json::Map<_, _> = words
+        .iter()
+        .enumerate()
+        .map(|(id, word)| ((*word).to_owned(), id.into()))
+        .collect();
     let tokenizer = open(
         &json!({
             "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
@@ -165,32 +256,60 @@ fn word_pieces_read_as_words() {
         None,
         None,
     );
-    assert_eq!(texts(&tokenizer, &[0, 1, 2, 3, 4, 2]), ["[CLS]", "the", " cat", "s", ",", " cat"]);
+    assert_eq!(
+        texts(&tokenizer, &[0, 1, 2, 3, 4, 2]),
+        ["[CLS]", "the", " cat", "s", ",", " cat"]
+    );
 }
 
 #[test]
 fn an_answer_is_the_first_token_after_the_prompt() {
-    let tokenizer = open(&byte_level(&both_ends()), None, Some(json!({ "bos_token_id": 0 })));
+    let tokenizer = open(
+        &byte_level(&both_ends()),
+        None,
+        Some(json!({ "bos_token_id": 0 })),
+    );
     let answer = |prompt: &str, answer: &str, bos| {
         let prompt_ids = tokenizer.encode(prompt, bos).unwrap();
-        let token = tokenizer.answer_id(prompt, &prompt_ids, answer, bos).unwrap();
-        (texts(&tokenizer, &[token.id]).remove(0), token.n_tokens, token.alone)
+        let token = tokenizer
+            .answer_id(prompt, &prompt_ids, answer, bos)
+            .unwrap();
+        (
+            texts(&tokenizer, &[token.id]).remove(0),
+            token.n_tokens,
+            token.alone,
+        )
     };
     for bos in [BosRule::Auto, BosRule::Always, BosRule::Never] {
-        assert_eq!(answer("x", " the", bos), (" the".to_owned(), 1, false), "{bos:?}");
-        assert_eq!(answer("x", " they", bos), (" the".to_owned(), 2, false), "{bos:?}");
+        assert_eq!(
+            answer("x", " the", bos),
+            (" the".to_owned(), 1, false),
+            "{bos:?}"
+        );
+        assert_eq!(
+            answer("x", " they", bos),
+            (" the".to_owned(), 2, false),
+            "{bos:?}"
+        );
         // "h" and "e" become one token, so the prompt's own change.
         assert_eq!(answer("h", "ex", bos), ("e".to_owned(), 2, true), "{bos:?}");
     }
     let ids = tokenizer.encode("x", BosRule::Auto).unwrap();
-    let error = tokenizer.answer_id("x", &ids, "", BosRule::Auto).unwrap_err().to_string();
+    let error = tokenizer
+        .answer_id("x", &ids, "", BosRule::Auto)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("has no tokens of its own"), "{error}");
 }
 
 #[test]
 fn a_sentence_piece_answer_alone_gets_no_second_space() {
     let (tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
-    let answer = |prompt: &str, ids: &[u32]| tokenizer.answer_id(prompt, ids, " cat", BosRule::Auto).unwrap();
+    let answer = |prompt: &str, ids: &[u32]| {
+        tokenizer
+            .answer_id(prompt, ids, " cat", BosRule::Auto)
+            .unwrap()
+    };
     let in_place = answer("the", &tokenizer.encode("the", BosRule::Auto).unwrap());
     // Other ids than the prompt's own, as after editing them by hand.
     let alone = answer("the", &[5, 6]);
@@ -200,7 +319,12 @@ fn a_sentence_piece_answer_alone_gets_no_second_space() {
 
 #[test]
 fn damaged_tokenizer_files_are_refused() {
-    let refused = |text: &str| Tokenizer::from_json_bytes(text.as_bytes(), None, None).err().unwrap().to_string();
+    let refused = |text: &str| {
+        Tokenizer::from_json_bytes(text.as_bytes(), None, None)
+            .err()
+            .unwrap()
+            .to_string()
+    };
     assert!(refused("{").contains("tokenizer.json is damaged"));
     let mut contradicting = byte_level(&Value::Null);
     contradicting["model"]["merges"] = json!(["he absent"]);
@@ -209,23 +333,40 @@ fn damaged_tokenizer_files_are_refused() {
     contradicting["model"]["merges"] = json!(["</s> </s>"]);
     assert!(refused(&contradicting.to_string()).contains("its parts contradict each other"));
     let good = byte_level(&Value::Null).to_string();
-    let error = Tokenizer::from_json_bytes(good.as_bytes(), Some(b"nonsense"), None).err().unwrap().to_string();
-    assert!(error.contains("tokenizer_config.json is damaged"), "{error}");
+    let error = Tokenizer::from_json_bytes(good.as_bytes(), Some(b"nonsense"), None)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("tokenizer_config.json is damaged"),
+        "{error}"
+    );
 }
 
 /// Metadata of a small GGUF tokenizer.
 fn metadata(pairs: &[(&str, GgufValue)]) -> GgufMetadata {
-    pairs.iter().map(|(key, value)| (format!("tokenizer.ggml.{key}"), value.clone())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| (format!("tokenizer.ggml.{key}"), value.clone()))
+        .collect()
 }
 
 fn strings(texts: &[&str]) -> GgufValue {
-    GgufValue::Array(GgufArray::Str(texts.iter().map(|&text| text.to_owned()).collect()))
+    GgufValue::Array(GgufArray::Str(
+        texts.iter().map(|&text| text.to_owned()).collect(),
+    ))
 }
 
 #[track_caller]
 fn check_gguf_refused(pairs: &[(&str, GgufValue)], expected: &str) {
-    let error = Tokenizer::from_gguf(&metadata(pairs)).err().unwrap().to_string();
-    assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+    let error = Tokenizer::from_gguf(&metadata(pairs))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains(expected),
+        "{error:?} does not say {expected:?}"
+    );
 }
 
 #[test]
@@ -236,22 +377,51 @@ fn gguf_tokenizers_that_cannot_be_built_rightly_are_refused_by_name() {
     let merges = |merge: &str| ("merges", strings(&[merge]));
     check_gguf_refused(&[tokens()], "\"tokenizer.ggml.model\" is missing");
     check_gguf_refused(&[model("gpt2")], "\"tokenizer.ggml.tokens\" is missing");
-    check_gguf_refused(&[model("t5"), tokens()], "of type \"t5\", which is not read");
-    check_gguf_refused(&[model("gpt2"), tokens(), ("pre", text("tekken"))], "by the rule \"tekken\", which is not known");
-    check_gguf_refused(&[model("gpt2"), tokens()], "\"tokenizer.ggml.merges\" is missing");
-    check_gguf_refused(&[model("gpt2"), tokens(), merges("ab")], "\"ab\" has not two sides");
-    check_gguf_refused(&[model("gpt2"), tokens(), merges("a ab")], "needs the token \"aab\"");
-    check_gguf_refused(&[model("gpt2"), ("tokens", strings(&["a", "a"]))], "tokens 0 and 1 are both \"a\"");
-    check_gguf_refused(&[model("llama"), tokens()], "\"tokenizer.ggml.scores\" is missing");
+    check_gguf_refused(
+        &[model("t5"), tokens()],
+        "of type \"t5\", which is not read",
+    );
+    check_gguf_refused(
+        &[model("gpt2"), tokens(), ("pre", text("tekken"))],
+        "by the rule \"tekken\", which is not known",
+    );
+    check_gguf_refused(
+        &[model("gpt2"), tokens()],
+        "\"tokenizer.ggml.merges\" is missing",
+    );
+    check_gguf_refused(
+        &[model("gpt2"), tokens(), merges("ab")],
+        "\"ab\" has not two sides",
+    );
+    check_gguf_refused(
+        &[model("gpt2"), tokens(), merges("a ab")],
+        "needs the token \"aab\"",
+    );
+    check_gguf_refused(
+        &[model("gpt2"), ("tokens", strings(&["a", "a"]))],
+        "tokens 0 and 1 are both \"a\"",
+    );
+    check_gguf_refused(
+        &[model("llama"), tokens()],
+        "\"tokenizer.ggml.scores\" is missing",
+    );
     let short = GgufValue::Array(GgufArray::Float(vec![0.0]));
-    check_gguf_refused(&[model("llama"), tokens(), ("scores", short)], "1 scores for 3 tokens");
+    check_gguf_refused(
+        &[model("llama"), tokens(), ("scores", short)],
+        "1 scores for 3 tokens",
+    );
     let types = GgufValue::Array(GgufArray::Signed(vec![1]));
-    check_gguf_refused(&[model("llama"), tokens(), ("token_type", types)], "1 token types for 3 tokens");
+    check_gguf_refused(
+        &[model("llama"), tokens(), ("token_type", types)],
+        "1 token types for 3 tokens",
+    );
 }
 
 /// The ids of `text` under the splitting rule `pre`, over all bytes and merges that every rule but one forbids.
 fn split_by(pre: &str, text: &str) -> Vec<String> {
-    let bytes: Vec<String> = (0u8..=255).map(|byte| pieces::tests::char_of(byte).to_string()).collect();
+    let bytes: Vec<String> = (0u8..=255)
+        .map(|byte| pieces::tests::char_of(byte).to_string())
+        .collect();
     let mut tokens: Vec<&str> = bytes.iter().map(String::as_str).collect();
     tokens.extend(["12", "123", "1234", "!Ċ", "S'", "'S", "Ġ!"]);
     let merges = strings(&["1 2", "12 3", "123 4", "! Ċ", "S '", "' S", "Ġ !"]);
