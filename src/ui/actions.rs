@@ -8,6 +8,7 @@ use super::app::App;
 use super::changes;
 use super::command::Command;
 use super::layout::Layout;
+use super::loading;
 use super::results::Load;
 use super::sheets::{Answer, Sheet};
 use super::welcome;
@@ -156,9 +157,10 @@ impl App {
             Event::Loaded(model) => self.loaded(&model),
             Event::LoadFailed { source, message } => {
                 self.opening = None;
-                self.ui
-                    .notifications
-                    .error(format!("{source} cannot be opened: {message}"));
+                self.ui.notifications.error(format!(
+                    "{} cannot be opened: {message}",
+                    loading::short(&source)
+                ));
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}

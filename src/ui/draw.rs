@@ -9,7 +9,7 @@ use super::context::ViewContext;
 use super::prompt_bar::{self, Which};
 use super::results::Load;
 use super::theme::{Theme, space};
-use super::{file_drop, loading, menus, sheets, status_bar, token_strip, welcome};
+use super::{file_drop, icons, loading, menus, sheets, status_bar, token_strip, welcome};
 
 impl App {
     pub fn draw(&mut self, ui: &mut egui::Ui) {
@@ -112,7 +112,7 @@ impl App {
                 for warning in &tokens.resolved.warnings {
                     ui.horizontal_wrapped(|ui| {
                         ui.add_space(space::L + space::S);
-                        ui.colored_label(theme.warn, format!("⚠ {warning}"));
+                        icons::warning(ui, theme.warn, warning);
                     });
                 }
             }
@@ -136,7 +136,8 @@ impl App {
         }
         if let Some(error) = &self.results.live.error {
             bar("run error", theme.error_fill, ui, |ui| {
-                ui.colored_label(theme.error, format!("⚠ The run gave no result: {error}"));
+                let text = format!("The run gave no result: {error}");
+                ui.horizontal_wrapped(|ui| icons::warning(ui, theme.error, &text));
             });
         }
         if let Some(steps) = &self.ui.first_steps

@@ -4,6 +4,7 @@
 
 use super::action::{Action, ActionQueue};
 use super::command::Command;
+use super::icons;
 use super::results::Load;
 use super::theme::{Theme, space};
 
@@ -71,10 +72,8 @@ pub(super) fn strip(theme: &Theme, load: &Load, actions: &ActionQueue, ui: &mut 
         }
         Load::Failed { source, message } => {
             ui.horizontal_wrapped(|ui| {
-                ui.colored_label(
-                    theme.error,
-                    format!("⚠ {} cannot be opened: {message}", short(source)),
-                );
+                let text = format!("{} cannot be opened: {message}", short(source));
+                icons::warning(ui, theme.error, &text);
                 if ui.button("Try again").clicked() {
                     actions.push(Action::OpenModel(source.clone()));
                 }

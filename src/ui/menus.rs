@@ -3,6 +3,7 @@
 use super::action::{Action, ActionQueue};
 use super::availability::Availability;
 use super::command::{Command, ExportView};
+use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use crate::model::Model;
 use crate::session::settings::Settings;
@@ -80,7 +81,7 @@ impl Bar<'_> {
                 Some(label) => format!("{}: {label} ({keys})", command.text()),
                 None => format!("Nothing to {} ({keys})", command.text().to_lowercase()),
             };
-            let response = icon_button(ui, self.theme, icon, &command.text(), label.is_some())
+            let response = icons::button(ui, self.theme, icon, &command.text(), label.is_some())
                 .on_hover_text(&tip)
                 .on_disabled_hover_text(&tip);
             if response.clicked() {
@@ -179,17 +180,19 @@ impl Bar<'_> {
             .first()
             .map(|shortcut| ui.ctx().format_shortcut(shortcut))
             .unwrap_or_default();
-        let mark = match self.availability.checked(command) {
-            Some(true) => "✔ ",
-            Some(false) => "    ",
-            None => "",
-        };
-        let button = egui::Button::new(format!("{mark}{text}")).shortcut_text(keys);
+        let checked = self.availability.checked(command);
+        let button = egui::Button::new(text)
+            .selected(checked == Some(true))
+            .shortcut_text(keys);
+        let enabled = self.availability.enabled(command);
         let response = ui
-            .add_enabled(self.availability.enabled(command), button)
+            .add_enabled(enabled, button)
             .on_hover_text(command.tooltip());
-        response
-            .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, ui.is_enabled(), text));
+        if let Some(checked) = checked {
+            response.widget_info(|| {
+                egui::WidgetInfo::selected(egui::Role::MenuItemCheckBox, enabled, checked, text)
+            });
+        }
         if response.clicked() {
             self.run(command);
             ui.close();
@@ -274,46 +277,4 @@ pub fn open(target: &str) -> Action {
     } else {
         Action::OpenModel(target.to_owned())
     }
-}
-
-#[derive(Clone, Copy)]
-enum Icon {
-    Undo,
-    Redo,
-}
-
-/// A square button with a drawn arrow: the fonts have none that match.
-fn icon_button(
-    ui: &mut egui::Ui,
-    theme: &Theme,
-    icon: Icon,
-    name: &str,
-    enabled: bool,
-) -> egui::Response {
-    let button = egui::Button::new("").min_size(egui::Vec2::splat(space::ROW));
-    let response = ui.add_enabled(enabled, button);
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, name));
-    let color = if enabled {
-        theme.text
-    } else {
-        theme.text_stale
-    };
-    let stroke = egui::Stroke::new(1.5, color);
-    let side = match icon {
-        Icon::Undo => 1.0,
-        Icon::Redo => -1.0,
-    };
-    let at = |x: f32, y: f32| response.rect.center() + egui::vec2(x * side, y);
-    // An arrow to the left that comes round from the lower right.
-    ui.painter()
-        .line(vec![at(-5.0, -2.0), at(1.5, -2.0)], stroke);
-    let bend = (0..=8).map(|i| {
-        let angle = std::f32::consts::PI * (i as f32 / 8.0 - 0.5);
-        at(1.5 + 3.5 * angle.cos(), 1.5 + 3.5 * angle.sin())
-    });
-    ui.painter().line(bend.collect(), stroke);
-    ui.painter().line(vec![at(1.5, 5.0), at(-2.0, 5.0)], stroke);
-    ui.painter()
-        .line(vec![at(-2.0, -5.0), at(-5.0, -2.0), at(-2.0, 1.0)], stroke);
-    response
 }

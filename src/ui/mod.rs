@@ -13,6 +13,7 @@ mod draw;
 mod export;
 mod file_drop;
 pub mod focus;
+mod icons;
 pub mod layout;
 mod loading;
 pub mod menus;

@@ -218,11 +218,7 @@ fn card(theme: &Theme, ui: &mut egui::Ui, level: Level, text: &str, closable: bo
                 );
                 ui.label(text);
             });
-            closable
-                && ui
-                    .add(egui::Button::new("✖").small().frame(false))
-                    .on_hover_text("Put away")
-                    .clicked()
+            closable && put_away(ui)
         })
         .inner
     });
@@ -230,6 +226,13 @@ fn card(theme: &Theme, ui: &mut egui::Ui, level: Level, text: &str, closable: bo
     let edge = egui::Rect::from_min_size(rect.min, egui::vec2(3.0, rect.height()));
     ui.painter().rect_filled(edge, 2.0, level.color(theme));
     shown.inner
+}
+
+fn put_away(ui: &mut egui::Ui) -> bool {
+    let button = egui::Button::new("×").small().frame(false);
+    let response = ui.add(button).on_hover_text("Put away");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Put away"));
+    response.clicked()
 }
 
 #[cfg(test)]

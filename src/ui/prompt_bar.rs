@@ -5,6 +5,7 @@
 use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::action::{Action, ActionQueue};
+use super::icons;
 use super::theme::{Theme, space};
 use crate::session::{BosRule, Experiment, Prompt};
 
@@ -89,7 +90,7 @@ impl PromptBar {
         {
             ui.horizontal_wrapped(|ui| {
                 ui.add_space(space::XL);
-                ui.colored_label(cx.theme.error, format!("⚠ {problem}"));
+                icons::warning(ui, cx.theme.error, problem);
             });
         }
     }

@@ -79,7 +79,7 @@ impl Results {
             self.resolution = Some(Resolution {
                 experiment: experiment.clone(),
                 folder: folder.map(Path::to_owned),
-                outcome: resolve(experiment, model, folder).map_err(|error| error.message),
+                outcome: resolve(experiment, model, folder).map_err(|error| error.to_string()),
             });
         }
         let Some(Ok(resolved)) = self.resolution.as_ref().map(|r| &r.outcome) else {
@@ -88,7 +88,7 @@ impl Results {
         let is_asked = matches!(&self.live.wanted, Some((_, spec)) if **spec == resolved.spec);
         if !is_asked {
             let spec = Arc::new(resolved.spec.clone());
-            let run = self.worker.submit(Arc::clone(&spec));
+            let run = self.worker.submit(model, Arc::clone(&spec));
             self.live.submitted(run, spec);
         }
     }
