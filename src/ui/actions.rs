@@ -9,6 +9,7 @@ use super::changes;
 use super::command::Command;
 use super::layout::Layout;
 use super::loading;
+use super::notifications::Level;
 use super::results::Load;
 use super::sheets::{Answer, Sheet};
 use super::welcome;
@@ -157,10 +158,8 @@ impl App {
             Event::Loaded(model) => self.loaded(&model),
             Event::LoadFailed { source, message } => {
                 self.opening = None;
-                self.ui.notifications.error(format!(
-                    "{} cannot be opened: {message}",
-                    loading::short(&source)
-                ));
+                let text = format!("{} cannot be opened: {message}", loading::short(&source));
+                self.ui.notifications.list_only(Level::Error, text);
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}

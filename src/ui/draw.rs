@@ -61,6 +61,7 @@ impl App {
             theme,
             model: self.results.model.as_deref(),
             live: &self.results.live,
+            has_problem: self.results.problem().is_some(),
             backend: &self.backend,
             adapter: &self.adapter,
             unread: self.ui.notifications.unread(),
@@ -82,7 +83,6 @@ impl App {
                 .model
                 .as_ref()
                 .is_some_and(|model| model.tokenizer.is_some()),
-            problem: self.results.problem(),
             actions: &self.ui.queue,
         };
         let tokens = self
@@ -96,6 +96,7 @@ impl App {
                 focus: &self.ui.focus,
                 actions: &self.ui.queue,
             });
+        let problem = self.results.problem();
         let (bar, strip_state) = (&mut self.ui.prompts, &mut self.ui.tokens);
         let frame = Frame::new()
             .fill(theme.panel_bg)
@@ -104,6 +105,12 @@ impl App {
             ui.spacing_mut().item_spacing.y = space::XS;
             bar.show(&cx, Which::A, ui);
             bar.show(&cx, Which::B, ui);
+            if let Some(problem) = problem {
+                ui.horizontal_wrapped(|ui| {
+                    ui.add_space(space::XL);
+                    icons::warning(ui, theme.error, problem);
+                });
+            }
             if let Some(tokens) = &tokens {
                 ui.horizontal(|ui| {
                     ui.add_space(space::L + space::S);

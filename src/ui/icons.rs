@@ -44,7 +44,7 @@ pub(super) fn warning(ui: &mut Ui, color: Color32, text: &str) {
     ui.colored_label(color, text);
 }
 
-fn paint(ui: &Ui, icon: Icon, rect: Rect, color: Color32) {
+pub(super) fn paint(ui: &Ui, icon: Icon, rect: Rect, color: Color32) {
     let stroke = Stroke::new(1.5, color);
     let center = rect.center();
     let line = |points: Vec<Pos2>| {

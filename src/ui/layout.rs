@@ -261,6 +261,10 @@ impl egui_tiles::Behavior<Pane> for Docking<'_, '_> {
         space::ROW
     }
 
+    fn close_button_inner_margin(&self) -> f32 {
+        3.0
+    }
+
     fn gap_width(&self, _style: &egui::Style) -> f32 {
         space::XS
     }

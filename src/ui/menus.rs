@@ -19,6 +19,9 @@ pub enum Menu {
     Help,
 }
 
+/// Room for the check mark before an item's text.
+const GUTTER: &str = "      ";
+
 impl Menu {
     const BAR: [Self; 5] = [Self::File, Self::Edit, Self::Select, Self::View, Self::Help];
 
@@ -68,8 +71,8 @@ impl Bar<'_> {
             .shortcut_text(keys)
             .fill(self.theme.field)
             .stroke(egui::Stroke::new(1.0, self.theme.line))
-            .min_size(egui::vec2(190.0, space::ROW));
-        if ui.add(palette).clicked() {
+            .min_size(egui::vec2(200.0, space::ROW));
+        if padded(ui, palette).clicked() {
             self.run(Command::Palette);
         }
         for (command, label, icon) in [
@@ -107,7 +110,9 @@ impl Bar<'_> {
                     self.recents(ui);
                 }
                 if menu == Menu::File && group == 1 {
-                    ui.menu_button(Menu::Export.title(), |ui| self.export(ui));
+                    ui.menu_button(format!("{GUTTER}{}", Menu::Export.title()), |ui| {
+                        self.export(ui)
+                    });
                 }
                 ui.separator();
                 group = of_group;
@@ -121,7 +126,7 @@ impl Bar<'_> {
         for view in ExportView::ALL {
             let mut name = view.name().to_owned();
             name[..1].make_ascii_uppercase();
-            ui.menu_button(name, |ui| {
+            ui.menu_button(format!("{GUTTER}{name}"), |ui| {
                 for command in Command::all() {
                     if let Command::Export(of, format) = command
                         && of == view
@@ -148,7 +153,7 @@ impl Bar<'_> {
         } = self.settings;
         let any = !recent_models.is_empty() || !recent_sessions.is_empty();
         ui.add_enabled_ui(any, |ui| {
-            ui.menu_button("Open recent", |ui| {
+            ui.menu_button(format!("{GUTTER}Open recent"), |ui| {
                 for path in recent_sessions {
                     let path = path.to_string_lossy();
                     let open = Action::OpenSession(path.as_ref().into());
@@ -180,19 +185,23 @@ impl Bar<'_> {
             .first()
             .map(|shortcut| ui.ctx().format_shortcut(shortcut))
             .unwrap_or_default();
-        let checked = self.availability.checked(command);
-        let button = egui::Button::new(text)
-            .selected(checked == Some(true))
-            .shortcut_text(keys);
         let enabled = self.availability.enabled(command);
+        let button = egui::Button::new(format!("{GUTTER}{text}")).shortcut_text(keys);
         let response = ui
             .add_enabled(enabled, button)
             .on_hover_text(command.tooltip());
-        if let Some(checked) = checked {
-            response.widget_info(|| {
-                egui::WidgetInfo::selected(egui::Role::MenuItemCheckBox, enabled, checked, text)
-            });
+        let checked = self.availability.checked(command);
+        if checked == Some(true) {
+            let mut gutter = response.rect;
+            gutter.set_width(space::L + space::XS);
+            icons::paint(ui, Icon::Check, gutter, self.theme.accent);
         }
+        response.widget_info(|| match checked {
+            Some(checked) => {
+                egui::WidgetInfo::selected(egui::Role::MenuItemCheckBox, enabled, checked, text)
+            }
+            None => egui::WidgetInfo::labeled(egui::Role::MenuItem, enabled, text),
+        });
         if response.clicked() {
             self.run(command);
             ui.close();
@@ -216,8 +225,9 @@ impl Bar<'_> {
         let chip = egui::Button::new(&text)
             .fill(self.theme.accent_fill)
             .stroke(egui::Stroke::NONE)
-            .corner_radius(space::M as u8);
-        let response = ui.add(chip).on_hover_ui(|ui| model_details(ui, model));
+            .corner_radius(space::M as u8)
+            .min_size(egui::vec2(0.0, space::ROW));
+        let response = padded(ui, chip).on_hover_ui(|ui| model_details(ui, model));
         response.widget_info(|| {
             egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Model {text}"))
         });
@@ -239,11 +249,21 @@ impl Bar<'_> {
     }
 }
 
+/// A button with the usual padding: the menu bar's own has next to none.
+fn padded(ui: &mut egui::Ui, button: egui::Button<'_>) -> egui::Response {
+    ui.scope(|ui| {
+        ui.spacing_mut().button_padding.x = space::M;
+        ui.add(button)
+    })
+    .inner
+}
+
 fn model_details(ui: &mut egui::Ui, model: &Model) {
     let spec = &model.spec;
     egui::Grid::new("model details")
         .num_columns(2)
         .spacing([space::L, space::XS])
+        .min_row_height(space::L)
         .show(ui, |ui| {
             let rows = [
                 ("From", model.source.clone()),

@@ -230,7 +230,7 @@ impl Theme {
         spacing.item_spacing = vec2(space::S, space::XS);
         spacing.button_padding = vec2(space::S, space::XS);
         spacing.window_margin = Margin::same(space::M as i8);
-        spacing.menu_margin = Margin::same(space::XS as i8);
+        spacing.menu_margin = Margin::same(space::S as i8);
         spacing.interact_size = vec2(space::ROW, space::ROW);
         spacing.slider_rail_height = 4.0;
         spacing.tooltip_width = 360.0;
