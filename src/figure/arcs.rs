@@ -1,7 +1,7 @@
 //! The tokens twice, queries left and keys right, with lines between them by weight.
 
 use super::input::{ArcsFigure, shown, title};
-use super::layout::{LABEL_GAP, MARGIN, SMALL_SIZE, TITLE_SIZE, TokenAxis, at_least, centred};
+use super::layout::{LABEL_GAP, MARGIN, SMALL_SIZE, Side, TITLE_SIZE, TokenAxis, at_least, centred};
 use super::scene::{Anchor, Scene, Shape};
 use super::style::{Palette, Rgb};
 use super::text;
@@ -63,13 +63,9 @@ pub(super) fn build(figure: &ArcsFigure, palette: &Palette, asked: Option<[f32; 
             opacity: opacity(line.strength),
         });
     }
-    let (label_size, labels) = axis.thinned(pitch);
-    for (i, label) in labels {
-        let y = centred(y(i), label_size);
-        scene.text(label, [x_query - LABEL_GAP, y], label_size, palette.text, Anchor::End);
-        scene.text(label, [x_key + LABEL_GAP, y], label_size, palette.text, Anchor::Start);
-    }
-    draw_strengths(&mut scene, palette, figure, [middle, rows + n * pitch + 14.0]);
+    axis.draw(&mut scene, palette, [x_query, rows], pitch, Side::Left);
+    axis.draw(&mut scene, palette, [x_key, rows], pitch, Side::Right);
+    legend.draw_strengths(&mut scene, palette, figure, [middle, rows + n * pitch + 14.0]);
     scene
 }
 
@@ -200,48 +196,44 @@ impl Legend {
             }
         }
     }
+
+    /// What a line's strength means, on samples below the tokens; and what is not drawn.
+    fn draw_strengths(&self, scene: &mut Scene, palette: &Palette, figure: &ArcsFigure, [middle, y]: [f32; 2]) {
+        let ticks = figure.scale.ticks();
+        let ticks: Vec<_> = ticks.iter().filter(|tick| strength(figure, tick.value) > 0.0).collect();
+        // Both signs, or a middling and a strong one.
+        let first = if self.by_sign { 0 } else { ticks.len() / 2 };
+        let samples = [ticks.get(first), ticks.last()];
+        let line = 22.0;
+        let sample_width = |label: &str| line + 5.0 + text::width(label, SMALL_SIZE);
+        let between = 14.0;
+        let total: f32 = samples.iter().flatten().map(|tick| sample_width(&tick.label)).sum();
+        let mut x = middle - (total + between) / 2.0;
+        for tick in samples.into_iter().flatten() {
+            let strength = strength(figure, tick.value);
+            let color = if self.by_sign { end_color(figure, tick.value) } else { palette.text };
+            scene.shapes.push(Shape::Curve {
+                from: [x, y],
+                to: [x + line, y],
+                color,
+                width: stroke_width(strength),
+                opacity: opacity(strength),
+            });
+            let at = [x + line + 5.0, centred(y, SMALL_SIZE)];
+            scene.text(&tick.label, at, SMALL_SIZE, palette.muted, Anchor::Start);
+            x += sample_width(&tick.label) + between;
+        }
+        let log = if figure.scale.log { " (log)" } else { "" };
+        let threshold = figure.threshold;
+        let from = if threshold > 0.0 { format!(", from {threshold}") } else { String::new() };
+        let meaning = format!("{}{log}{from}", figure.value_label);
+        scene.text(&meaning, [middle, y + 17.0], SMALL_SIZE, palette.muted, Anchor::Middle);
+    }
 }
 
 /// Of a diverging map, by sign; not the very end, which is nearly black.
 fn end_color(figure: &ArcsFigure, value: f32) -> Rgb {
     figure.scale.map.rgb(if value < 0.0 { 0.15 } else { 0.85 })
-}
-
-/// What a line's strength means: three samples below the tokens, and what is not drawn.
-fn draw_strengths(scene: &mut Scene, palette: &Palette, figure: &ArcsFigure, [middle, y]: [f32; 2]) {
-    let ticks: Vec<_> = figure
-        .scale
-        .ticks()
-        .into_iter()
-        .filter(|tick| strength(figure, tick.value) > 0.0)
-        .collect();
-    // The strongest, and one about half as strong.
-    let samples = [ticks.get(ticks.len() / 2), ticks.last()];
-    let line = 22.0;
-    let mut x = middle - 2.0;
-    let sample_width = |label: &str| line + 5.0 + text::width(label, SMALL_SIZE) + 12.0;
-    let total: f32 = samples.iter().flatten().map(|tick| sample_width(&tick.label)).sum();
-    x -= total / 2.0;
-    for tick in samples.into_iter().flatten() {
-        let strength = strength(figure, tick.value);
-        scene.shapes.push(Shape::Curve {
-            from: [x, y],
-            to: [x + line, y],
-            color: palette.text,
-            width: stroke_width(strength),
-            opacity: opacity(strength),
-        });
-        let at = [x + line + 5.0, centred(y, SMALL_SIZE)];
-        scene.text(&tick.label, at, SMALL_SIZE, palette.muted, Anchor::Start);
-        x += sample_width(&tick.label);
-    }
-    let log = if figure.scale.log { " (log)" } else { "" };
-    let shown = if figure.threshold > 0.0 {
-        format!("{}{log}, from {}", figure.value_label, figure.threshold)
-    } else {
-        format!("{}{log}", figure.value_label)
-    };
-    scene.text(&shown, [middle, y + 17.0], SMALL_SIZE, palette.muted, Anchor::Middle);
 }
 
 fn description(figure: &ArcsFigure, lines: &Lines) -> String {

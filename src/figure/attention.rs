@@ -2,7 +2,7 @@
 
 use super::input::{AttentionFigure, HeadPanel, shown, title};
 use super::layout::{
-    AXIS_TITLE, LABEL_GAP, MARGIN, SMALL_SIZE, TITLE_SIZE, TokenAxis, at_least, centred,
+    AXIS_TITLE, LABEL_GAP, MARGIN, SMALL_SIZE, Side, TITLE_SIZE, TokenAxis, at_least,
     color_bar_width, draw_color_bar,
 };
 use super::scene::{Anchor, MAX_RECT_CELLS, Rect, Scene};
@@ -20,8 +20,12 @@ const MAX_NATURAL_COLUMNS: usize = 4;
 
 pub(super) fn build(figure: &AttentionFigure, palette: &Palette, asked: Option<[f32; 2]>) -> Scene {
     let axis = TokenAxis::new(&figure.tokens);
-    let grid = Grid::new(figure, &axis, asked);
     let n = figure.tokens.len();
+    let axis = {
+        let side = Grid::new(figure, &axis, asked).side;
+        axis.narrowed(side / n as f32)
+    };
+    let grid = Grid::new(figure, &axis, asked);
     let as_image = n * n > MAX_RECT_CELLS;
     let mut scene = Scene {
         width: grid.size[0],
@@ -154,28 +158,16 @@ fn draw_title(scene: &mut Scene, palette: &Palette, panel: &HeadPanel, rect: Rec
 }
 
 fn draw_queries(scene: &mut Scene, palette: &Palette, axis: &TokenAxis, rect: Rect, n: usize) {
-    let pitch = rect.height / n as f32;
-    let (size, labels) = axis.thinned(pitch);
-    let x = rect.x - LABEL_GAP;
-    for (i, label) in labels {
-        let y = rect.y + (i as f32 + 0.5) * pitch;
-        scene.text(label, [x, centred(y, size)], size, palette.text, Anchor::End);
-    }
-    let title_x = x - axis.width - 7.0;
+    axis.draw(scene, palette, [rect.x, rect.y], rect.height / n as f32, Side::Left);
+    let title_x = rect.x - LABEL_GAP - axis.width - 7.0;
     let middle = rect.y + rect.height / 2.0;
     scene.upright_text("Query", [title_x, middle], SMALL_SIZE, palette.muted, Anchor::Middle);
 }
 
 fn draw_keys(scene: &mut Scene, palette: &Palette, axis: &TokenAxis, rect: Rect, n: usize) {
-    let pitch = rect.width / n as f32;
-    let (size, labels) = axis.thinned(pitch);
-    let y = rect.bottom() + LABEL_GAP;
-    for (i, label) in labels {
-        let x = rect.x + (i as f32 + 0.5) * pitch;
-        scene.upright_text(label, [centred(x, size), y], size, palette.text, Anchor::End);
-    }
+    axis.draw(scene, palette, [rect.x, rect.bottom()], rect.width / n as f32, Side::Below);
     let middle = rect.x + rect.width / 2.0;
-    scene.text("Key", [middle, y + axis.width + 14.0], SMALL_SIZE, palette.muted, Anchor::Middle);
+    scene.text("Key", [middle, rect.bottom() + LABEL_GAP + axis.width + 14.0], SMALL_SIZE, palette.muted, Anchor::Middle);
 }
 
 fn description(figure: &AttentionFigure, as_image: bool) -> String {

@@ -9,7 +9,10 @@ use super::text;
 /// From one cell's start to the next.
 const LEAST_PITCH: f32 = 9.0;
 const MAX_PITCH: f32 = 46.0;
+const LEAST_BAR: f32 = 80.0;
 const MAX_BAR: f32 = 220.0;
+/// For the masked colour below the bar.
+const UNDER_BAR: f32 = 24.0;
 
 pub(super) fn build(figure: &HeadsFigure, palette: &Palette, asked: Option<[f32; 2]>) -> Scene {
     let last_layer = format!("L{}", figure.n_layers - 1);
@@ -20,8 +23,8 @@ pub(super) fn build(figure: &HeadsFigure, palette: &Palette, asked: Option<[f32;
     let size_with = |pitch: f32| {
         [
             fixed[0] + figure.n_heads as f32 * pitch,
-            // The colour bar and its mask need room even beside a single layer.
-            fixed[1] + (figure.n_layers as f32 * pitch).max(110.0),
+            // The colour bar needs room even beside a single layer.
+            fixed[1] + (figure.n_layers as f32 * pitch).max(LEAST_BAR + UNDER_BAR),
         ]
     };
     let (size, pitch) = if let Some(asked) = asked {
@@ -83,7 +86,7 @@ pub(super) fn build(figure: &HeadsFigure, palette: &Palette, asked: Option<[f32;
         let y = grid.y + (i / figure.n_heads) as f32 * pitch;
         draw_badge(&mut scene, palette, cell, Rect::new(x, y, pitch - gap, pitch - gap));
     }
-    let bar = [grid.right() - gap, grid.y, grid.height.clamp(80.0, MAX_BAR)];
+    let bar = [grid.right() - gap, grid.y, (grid.height - UNDER_BAR).clamp(LEAST_BAR, MAX_BAR)];
     draw_color_bar(&mut scene, palette, &figure.scale, &figure.value_label, bar, has_masked);
     scene
 }
@@ -96,7 +99,7 @@ fn draw_headers(scene: &mut Scene, palette: &Palette, figure: &HeadsFigure, grid
         scene.text(&format!("L{layer}"), [grid.x - LABEL_GAP, y], size, palette.text, Anchor::End);
     }
     // Names of heads stand side by side, so they need their width and some air.
-    let widest = text::width(&format!("H{}", figure.n_heads - 1), size) + 4.0;
+    let widest = text::width(&format!("H{}", figure.n_heads - 1), size) + 8.0;
     for head in (0..figure.n_heads).step_by(step_for(pitch * LABEL_SIZE / widest)) {
         let x = grid.x + head as f32 * pitch + middle;
         scene.text(&format!("H{head}"), [x, grid.y - LABEL_GAP], size, palette.text, Anchor::Middle);
@@ -114,7 +117,8 @@ fn draw_badge(scene: &mut Scene, palette: &Palette, cell: &HeadCell, rect: Rect)
     }
     scene.outline(rect, palette.accent, 1.5);
     let size = (rect.height * 0.28).clamp(7.0, 10.0);
-    let badge = text::token_label(&cell.badge);
+    // The bundled fonts have the heavy cross only.
+    let badge = text::token_label(&cell.badge).replace('✕', "✖");
     let width = text::width(&badge, size) + 5.0;
     if width <= rect.width && rect.height >= 14.0 {
         let chip = Rect::new(rect.right() - width, rect.y, width, size + 3.0);

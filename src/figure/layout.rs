@@ -39,40 +39,85 @@ pub(super) fn centred(y: f32, size: f32) -> f32 {
     y + size * 0.35
 }
 
-/// Labels of all tokens, in token order, cut to a common most width.
+/// Labels of all tokens, in token order, cut to a common most width; of long prompts with the position in a column of its own.
 pub(super) struct TokenAxis {
-    labels: Vec<String>,
-    /// Of the widest label, px.
+    labels: Vec<Label>,
+    /// Largest font size.
+    size: f32,
+    /// Of the widest label at that size, px.
     pub(super) width: f32,
+}
+
+struct Label {
+    position: String,
+    text: String,
+}
+
+/// Where the labels stand, seen from what they name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Left,
+    Right,
+    /// Reading upwards.
+    Below,
 }
 
 impl TokenAxis {
     pub(super) fn new(tokens: &[TokenLabel]) -> Self {
-        let labels: Vec<String> = tokens
+        let with_position = tokens.len() >= INDEXED_FROM;
+        let labels: Vec<Label> = tokens
             .iter()
-            .map(|token| {
-                let label = text::token_label(&token.text);
-                let label = if tokens.len() >= INDEXED_FROM {
-                    format!("{}  {label}", token.index)
-                } else {
-                    label
-                };
-                text::fit(&label, LABEL_SIZE, MAX_LABEL)
+            .map(|token| Label {
+                position: if with_position { token.index.to_string() } else { String::new() },
+                text: text::fit(&text::token_label(&token.text), LABEL_SIZE, MAX_LABEL),
             })
             .collect();
-        let width = labels
-            .iter()
-            .map(|label| text::width(label, LABEL_SIZE))
-            .fold(0.0, f32::max);
-        Self { labels, width }
+        let widest = |part: fn(&Label) -> &str| {
+            let widths = labels.iter().map(|label| text::width(part(label), LABEL_SIZE));
+            widths.fold(0.0, f32::max)
+        };
+        let position = if with_position { widest(|label| &label.position) + 8.0 } else { 0.0 };
+        Self {
+            size: LABEL_SIZE,
+            width: widest(|label| &label.text) + position,
+            labels,
+        }
     }
 
-    /// The labels that have room at this pitch (px a token) with their font size: all, every second, every fifth, …
-    pub(super) fn thinned(&self, pitch: f32) -> (f32, impl Iterator<Item = (usize, &str)>) {
-        let step = step_for(pitch);
-        let size = (pitch * step as f32 * 0.85).clamp(7.4, LABEL_SIZE);
-        let labels = self.labels.iter().enumerate().step_by(step);
-        (size, labels.map(|(i, label)| (i, label.as_str())))
+    /// As narrow as this pitch (px a token) makes it: a layout that first allowed for full labels can take back what they will not use.
+    pub(super) fn narrowed(self, pitch: f32) -> Self {
+        let size = self.size_at(pitch);
+        Self {
+            width: self.width * size / self.size,
+            size,
+            labels: self.labels,
+        }
+    }
+
+    /// The labels that have room: all, every second, every fifth, … The first token starts at the given point, on the edge that they name.
+    pub(super) fn draw(&self, scene: &mut Scene, palette: &Palette, [x, y]: [f32; 2], pitch: f32, side: Side) {
+        let size = self.size_at(pitch);
+        let end = LABEL_GAP + self.width;
+        for (i, label) in self.labels.iter().enumerate().step_by(step_for(pitch)) {
+            let along = centred((i as f32 + 0.5) * pitch, size);
+            // The text against the edge, the position at the far end of the column.
+            let parts = [
+                (&label.text, palette.text, LABEL_GAP, [Anchor::End, Anchor::Start]),
+                (&label.position, palette.muted, end, [Anchor::Start, Anchor::End]),
+            ];
+            for (text, color, away, [before, after]) in parts {
+                match side {
+                    _ if text.is_empty() => {}
+                    Side::Left => scene.text(text, [x - away, y + along], size, color, before),
+                    Side::Right => scene.text(text, [x + away, y + along], size, color, after),
+                    Side::Below => scene.upright_text(text, [x + along, y + away], size, color, before),
+                }
+            }
+        }
+    }
+
+    fn size_at(&self, pitch: f32) -> f32 {
+        (pitch * step_for(pitch) as f32 * 0.85).clamp(7.4, self.size)
     }
 }
 
@@ -144,10 +189,12 @@ pub(super) fn draw_color_bar(
 
 #[cfg(test)]
 mod tests {
+    use super::super::scene::Shape;
+    use super::super::style::Theme;
     use super::*;
 
     #[test]
-    fn labels_never_stand_closer_than_their_size() {
+    fn labels_never_stand_closer_than_their_size_nor_reach_past_their_column() {
         for n in [1, 14, 60, 100, 300, 1024, 5000] {
             let tokens: Vec<_> = (0..n)
                 .map(|index| TokenLabel {
@@ -155,13 +202,26 @@ mod tests {
                     text: " antidisestablishmentarianism and more".to_owned(),
                 })
                 .collect();
-            let axis = TokenAxis::new(&tokens);
-            assert!(axis.width <= MAX_LABEL);
             for pitch in [0.1, 0.5, 1.0, 4.0, 8.0, 9.0, 24.0] {
-                let (size, labels) = axis.thinned(pitch);
-                let rows: Vec<usize> = labels.map(|(i, _)| i).collect();
-                assert!(rows.windows(2).all(|pair| (pair[1] - pair[0]) as f32 * pitch >= size * 1.1));
-                assert_eq!(rows[0], 0);
+                let axis = TokenAxis::new(&tokens).narrowed(pitch);
+                let mut scene = Scene::test(1e4, 1e4);
+                axis.draw(&mut scene, &Theme::Light.palette(), [500.0, 0.0], pitch, Side::Left);
+                let texts: Vec<_> = scene
+                    .shapes
+                    .iter()
+                    .map(|shape| match shape {
+                        Shape::Text(text) => text,
+                        other => panic!("{other:?}"),
+                    })
+                    .filter(|text| text.anchor == Anchor::End)
+                    .collect();
+                assert!(!texts.is_empty());
+                for pair in texts.windows(2) {
+                    assert!(pair[1].y - pair[0].y >= pair[0].size * 1.1, "{n} tokens at {pitch}");
+                }
+                for text in texts {
+                    assert!(text::width(&text.text, text.size) <= axis.width + 0.01);
+                }
             }
         }
     }

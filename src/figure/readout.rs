@@ -117,9 +117,21 @@ impl Table {
         if let Some(diff) = figure.logit_diff {
             y = self.draw_rule(scene, palette, [x, y]);
             let base = centred(y + ROW / 2.0, LABEL_SIZE);
-            scene.text("Logit difference", [x, base], LABEL_SIZE, palette.text, Anchor::Start);
+            scene.text(&self.diff_label(figure), [x, base], LABEL_SIZE, palette.text, Anchor::Start);
             self.draw_logits(scene, palette, diff, x, base);
         }
+    }
+
+    /// Names both answers, up to where the numbers begin.
+    fn diff_label(&self, figure: &ReadoutFigure) -> String {
+        let label = match figure.answers.as_slice() {
+            [first, second, ..] => {
+                let [first, second] = [first, second].map(|answer| text::token_label(&answer.token));
+                format!("Logit difference {first} − {second}")
+            }
+            _ => "Logit difference".to_owned(),
+        };
+        text::fit(&label, LABEL_SIZE, self.group_x(0.0, 0) + BAR + PROB)
     }
 
     fn draw_header(&self, scene: &mut Scene, palette: &Palette, [x, y]: [f32; 2]) {

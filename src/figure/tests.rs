@@ -500,7 +500,7 @@ fn csv_reads_back_to_the_same_numbers() {
     assert!(text.contains("# edit: L1H5=zero\n"));
     assert!(text.contains("# prompt: \"When Mary,\\n\\\"and\\\" <John>\"\n"), "{}", &text[..300]);
     let (header, records) = read_csv(&bytes);
-    assert_eq!(header, ["layer", "head", "panel", "query", "query_token", "key", "key_token", "value"]);
+    assert_eq!(header, vec!["layer", "head", "panel", "query", "query_token", "key", "key_token", "value"]);
     assert_eq!(records.len(), 2 * (14 * 15 / 2), "without the masked cells");
     for record in &records {
         let index = |column: usize| record[column].parse::<usize>().expect("an index");
@@ -516,7 +516,7 @@ fn csv_reads_back_to_the_same_numbers() {
     let edited = Figure::Readout(readout(true));
     let (_, records) = read_csv(&edited.render(Format::Csv, &Style::default(), &provenance()).expect("CSV"));
     assert_eq!(records.len(), 5 + 2 + 1);
-    assert_eq!(records[0], ["top", "1", " Mary", "5099", "11.04", "8.31", &format!("{:?}", 8.31_f32 - 11.04), "0.681", "0.204", &format!("{:?}", 0.204_f32 - 0.681)]);
+    assert_eq!(records[0], vec!["top", "1", " Mary", "5099", "11.04", "8.31", &format!("{:?}", 8.31_f32 - 11.04), "0.681", "0.204", &format!("{:?}", 0.204_f32 - 0.681)]);
 }
 
 #[test]

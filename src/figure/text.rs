@@ -66,7 +66,14 @@ fn is_shapeless(c: char) -> bool {
 
 /// Width of a text in px; a character that no bundled font has counts as one em.
 pub(super) fn width(text: &str, size: f32) -> f32 {
-    text.chars().map(|c| advance(c) * size).sum()
+    // The rasteriser takes the first font that has all of a text, before it mixes fonts.
+    let has_all = |face: &&Face<'_>| text.chars().all(|c| face.glyph_index(c).is_some());
+    let face = FACES.iter().find(has_all);
+    let advance = |c: char| match face {
+        Some(face) => advance_in(face, c),
+        None => FACES.iter().find_map(|face| advance_in(face, c)),
+    };
+    text.chars().map(|c| advance(c).unwrap_or(1.0) * size).sum()
 }
 
 /// The text, cut with an ellipsis where it is wider than `most` px.
@@ -74,28 +81,17 @@ pub(super) fn fit(text: &str, size: f32, most: f32) -> String {
     if width(text, size) <= most {
         return text.to_owned();
     }
-    let room = most - advance('…') * size;
-    let mut used = 0.0;
-    let mut cut: String = text
-        .chars()
-        .take_while(|&c| {
-            used += advance(c) * size;
-            used <= room
-        })
-        .collect();
-    cut.push('…');
-    cut
+    let ends: Vec<usize> = text.char_indices().map(|(end, _)| end).collect();
+    let cut = |end: usize| format!("{}…", &text[..end]);
+    // Wider with each character.
+    let fitting = ends.partition_point(|&end| width(&cut(end), size) <= most);
+    cut(fitting.checked_sub(1).map_or(0, |last| ends[last]))
 }
 
 /// In em.
-fn advance(c: char) -> f32 {
-    FACES
-        .iter()
-        .find_map(|face| {
-            let units = face.glyph_hor_advance(face.glyph_index(c)?)?;
-            Some(f32::from(units) / f32::from(face.units_per_em()))
-        })
-        .unwrap_or(1.0)
+fn advance_in(face: &Face<'_>, c: char) -> Option<f32> {
+    let units = face.glyph_hor_advance(face.glyph_index(c)?)?;
+    Some(f32::from(units) / f32::from(face.units_per_em()))
 }
 
 #[cfg(test)]
@@ -113,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_mark_of_ours_has_a_shape_in_the_bundled_fonts() {
-        for c in "·↵⇥∅…✕×⇄−≤≥‖Δ🙂".chars() {
+        for c in "·↵⇥∅…✖×⇄−≤‖Δ“”😀".chars() {
             assert!(
                 FACES.iter().any(|face| face.glyph_index(c).is_some()),
                 "{c} U+{:04X}",
