@@ -45,7 +45,9 @@ pub enum Format {
 pub enum FigureError {
     #[error("the file name does not say which format; end it in .png, .svg, .csv or .json: {}", path.display())]
     Format { path: PathBuf },
-    #[error("a picture of {width}×{height} px at scale {scale} cannot be drawn; each side must have 1 to {most} pixels")]
+    #[error(
+        "a picture of {width}×{height} px at scale {scale} cannot be drawn; each side must have 1 to {most} pixels"
+    )]
     Size {
         width: f32,
         height: f32,
@@ -65,8 +67,12 @@ pub enum FigureError {
         least: usize,
         most: usize,
     },
-    #[error("the picture could not be encoded: {reason}")]
-    Encode { reason: String },
+    #[error("no memory for a picture of {width}×{height} pixels; ask for a smaller one")]
+    Canvas { width: u32, height: u32 },
+    #[error("the figure could not be read back for drawing: {0}")]
+    Draw(#[from] resvg::usvg::Error),
+    #[error("the picture could not be encoded: {0}")]
+    Png(#[from] png::EncodingError),
     #[error("the table could not be written: {0}")]
     Csv(#[from] csv::Error),
     #[error("the data could not be written as JSON: {0}")]
@@ -136,7 +142,9 @@ impl Figure {
 
     fn scene(&self, style: &Style) -> scene::Scene {
         let palette = style.theme.palette();
-        let asked = style.size.map(|size| [size.width as f32, size.height as f32]);
+        let asked = style
+            .size
+            .map(|size| [size.width as f32, size.height as f32]);
         let mut scene = match self {
             Self::Attention(figure) => attention::build(figure, &palette, asked),
             Self::Heads(figure) => heads::build(figure, &palette, asked),

@@ -55,7 +55,14 @@ pub(super) fn build(figure: &AttentionFigure, palette: &Palette, asked: Option<[
     let first = grid.panel(0);
     let right = grid.panel(grid.columns - 1).right();
     let bar = [right, first.y, grid.side.min(MAX_BAR)];
-    draw_color_bar(&mut scene, palette, &figure.scale, &figure.value_label, bar, has_masked);
+    draw_color_bar(
+        &mut scene,
+        palette,
+        figure.scale,
+        &figure.value_label,
+        bar,
+        has_masked,
+    );
     scene
 }
 
@@ -73,7 +80,7 @@ impl Grid {
     fn new(figure: &AttentionFigure, axis: &TokenAxis, asked: Option<[f32; 2]>) -> Self {
         let (n, count) = (figure.tokens.len(), figure.panels.len());
         let left = MARGIN + AXIS_TITLE + axis.width + LABEL_GAP;
-        let right = color_bar_width(&figure.scale) + MARGIN;
+        let right = color_bar_width(figure.scale) + MARGIN;
         let under = LABEL_GAP + axis.width + AXIS_TITLE;
         // The size of `columns` columns is fixed + a multiple of the side.
         let fixed = |columns: usize| {
@@ -85,7 +92,10 @@ impl Grid {
         };
         let size_with = |columns: usize, side: f32| {
             let [x, y] = fixed(columns);
-            [x + columns as f32 * side, y + count.div_ceil(columns) as f32 * side]
+            [
+                x + columns as f32 * side,
+                y + count.div_ceil(columns) as f32 * side,
+            ]
         };
         let (size, columns, side) = if let Some(asked) = asked {
             let fitted = |columns: usize| {
@@ -143,31 +153,69 @@ fn natural_side(n: usize, columns: usize) -> f32 {
 /// The side with cells of whole px, where that costs little.
 fn whole_cells(side: f32, n: usize) -> f32 {
     let cell = (side / n as f32).floor();
-    if cell >= 4.0 { cell * n as f32 } else { side.floor() }
+    if cell >= 4.0 {
+        cell * n as f32
+    } else {
+        side.floor()
+    }
 }
 
 fn draw_title(scene: &mut Scene, palette: &Palette, panel: &HeadPanel, rect: Rect) {
     let y = rect.y - 6.0;
     let tag = if panel.edited { "edited" } else { "" };
     let tag_width = text::width(tag, SMALL_SIZE);
-    let title = text::fit(&text::token_label(&panel.title), TITLE_SIZE, rect.width - tag_width - 6.0);
+    let title = text::fit(
+        &text::token_label(&panel.title),
+        TITLE_SIZE,
+        rect.width - tag_width - 6.0,
+    );
     scene.text(&title, [rect.x, y], TITLE_SIZE, palette.text, Anchor::Start);
     if panel.edited {
-        scene.text(tag, [rect.right(), y], SMALL_SIZE, palette.accent, Anchor::End);
+        scene.text(
+            tag,
+            [rect.right(), y],
+            SMALL_SIZE,
+            palette.accent,
+            Anchor::End,
+        );
     }
 }
 
 fn draw_queries(scene: &mut Scene, palette: &Palette, axis: &TokenAxis, rect: Rect, n: usize) {
-    axis.draw(scene, palette, [rect.x, rect.y], rect.height / n as f32, Side::Left);
+    axis.draw(
+        scene,
+        palette,
+        [rect.x, rect.y],
+        rect.height / n as f32,
+        Side::Left,
+    );
     let title_x = rect.x - LABEL_GAP - axis.width - 7.0;
     let middle = rect.y + rect.height / 2.0;
-    scene.upright_text("Query", [title_x, middle], SMALL_SIZE, palette.muted, Anchor::Middle);
+    scene.upright_text(
+        "Query",
+        [title_x, middle],
+        SMALL_SIZE,
+        palette.muted,
+        Anchor::Middle,
+    );
 }
 
 fn draw_keys(scene: &mut Scene, palette: &Palette, axis: &TokenAxis, rect: Rect, n: usize) {
-    axis.draw(scene, palette, [rect.x, rect.bottom()], rect.width / n as f32, Side::Below);
+    axis.draw(
+        scene,
+        palette,
+        [rect.x, rect.bottom()],
+        rect.width / n as f32,
+        Side::Below,
+    );
     let middle = rect.x + rect.width / 2.0;
-    scene.text("Key", [middle, rect.bottom() + LABEL_GAP + axis.width + 14.0], SMALL_SIZE, palette.muted, Anchor::Middle);
+    scene.text(
+        "Key",
+        [middle, rect.bottom() + LABEL_GAP + axis.width + 14.0],
+        SMALL_SIZE,
+        palette.muted,
+        Anchor::Middle,
+    );
 }
 
 fn description(figure: &AttentionFigure, as_image: bool) -> String {

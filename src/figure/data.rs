@@ -3,6 +3,8 @@
 //! Both carry the provenance and every number exactly (the shortest decimal that reads back to the same f32).
 //! Cells behind the causal mask are left out of the CSV and null in the JSON; so is, as an empty field, what is not finite.
 
+use std::fmt::Write as _;
+
 use serde::{Serialize, Serializer};
 use serde_json::json;
 
@@ -53,7 +55,15 @@ pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, F
                 for (j, &value) in thumb.values.iter().enumerate() {
                     let (row, column) = (j / thumb.side, j % thumb.side);
                     if !is_hidden(row, column, f.causal) {
-                        writer.serialize((layer, head, &cell.badge, thumb.side, row, column, field(value)))?;
+                        writer.serialize((
+                            layer,
+                            head,
+                            &cell.badge,
+                            thumb.side,
+                            row,
+                            column,
+                            field(value),
+                        ))?;
                     }
                 }
             }
@@ -68,9 +78,13 @@ pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, F
 
 /// Lines of `# key: value` before the header.
 fn comments(figure: &Figure, provenance: &Provenance) -> String {
-    let mut out = format!("# schema_version: {SCHEMA_VERSION}\n# view: {}\n", figure.view());
+    let mut out = format!(
+        "# schema_version: {SCHEMA_VERSION}\n# view: {}\n",
+        figure.view()
+    );
     let mut add = |key: &str, value: &str| {
-        out.push_str(&format!("# {key}: {}\n", one_line(value)));
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "# {key}: {}", one_line(value));
     };
     add("version", &provenance.version);
     add("model", &provenance.model);
@@ -110,10 +124,23 @@ fn write_panels<W: std::io::Write>(
     tokens: &[TokenLabel],
     causal: bool,
 ) -> Result<(), csv::Error> {
-    writer.write_record(["layer", "head", "panel", "query", "query_token", "key", "key_token", "value"])?;
+    writer.write_record([
+        "layer",
+        "head",
+        "panel",
+        "query",
+        "query_token",
+        "key",
+        "key_token",
+        "value",
+    ])?;
     for panel in panels {
         let head = panel.head;
-        for (row, (query, values)) in tokens.iter().zip(panel.values.chunks_exact(tokens.len())).enumerate() {
+        for (row, (query, values)) in tokens
+            .iter()
+            .zip(panel.values.chunks_exact(tokens.len()))
+            .enumerate()
+        {
             for (column, (key, &value)) in tokens.iter().zip(values).enumerate() {
                 if !is_hidden(row, column, causal) {
                     writer.serialize((
@@ -133,9 +160,20 @@ fn write_panels<W: std::io::Write>(
     Ok(())
 }
 
-fn write_readout<W: std::io::Write>(writer: &mut csv::Writer<W>, figure: &ReadoutFigure) -> Result<(), csv::Error> {
+fn write_readout<W: std::io::Write>(
+    writer: &mut csv::Writer<W>,
+    figure: &ReadoutFigure,
+) -> Result<(), csv::Error> {
     writer.write_record([
-        "section", "rank", "token", "id", "logit_before", "logit_after", "logit_change", "prob_before", "prob_after",
+        "section",
+        "rank",
+        "token",
+        "id",
+        "logit_before",
+        "logit_after",
+        "logit_change",
+        "prob_before",
+        "prob_after",
         "prob_change",
     ])?;
     for (section, rows) in [("top", &figure.rows), ("answer", &figure.answers)] {
@@ -159,7 +197,11 @@ fn fields(pair: BeforeAfter) -> [String; 3] {
 
 /// Empty where it is no number.
 fn field(value: f32) -> String {
-    if value.is_finite() { format!("{value:?}") } else { String::new() }
+    if value.is_finite() {
+        format!("{value:?}")
+    } else {
+        String::new()
+    }
 }
 
 pub(super) fn json(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, FigureError> {
@@ -236,7 +278,8 @@ struct Panel<'a> {
 #[derive(Serialize)]
 struct Head<'a> {
     layer: usize,
-    head: usize,
+    #[serde(rename = "head")]
+    index: usize,
     badge: &'a str,
     values: Option<Matrix<'a>>,
 }
@@ -269,7 +312,9 @@ impl Serialize for Matrix<'_> {
         serializer.collect_seq(rows.map(|(row, values)| -> Vec<Option<f32>> {
             let hidden = |column| is_hidden(row, column, self.causal);
             let shown = values.iter().enumerate();
-            shown.map(|(column, &value)| (!hidden(column)).then_some(value)).collect()
+            shown
+                .map(|(column, &value)| (!hidden(column)).then_some(value))
+                .collect()
         }))
     }
 }
@@ -277,18 +322,32 @@ impl Serialize for Matrix<'_> {
 impl<'a> Data<'a> {
     fn new(figure: &'a Figure) -> Self {
         match figure {
-            Figure::Attention(f) => Self::panels(&f.value_label, f.causal, &f.scale, None, &f.tokens, &f.panels),
-            Figure::Arcs(f) => Self::panels(&f.value_label, f.causal, &f.scale, Some(f.threshold), &f.tokens, &f.panels),
+            Figure::Attention(f) => Self::panels(
+                &f.value_label,
+                f.causal,
+                f.scale,
+                None,
+                &f.tokens,
+                &f.panels,
+            ),
+            Figure::Arcs(f) => Self::panels(
+                &f.value_label,
+                f.causal,
+                f.scale,
+                Some(f.threshold),
+                &f.tokens,
+                &f.panels,
+            ),
             Figure::Heads(f) => Self::Heads {
                 value: &f.value_label,
                 causal: f.causal,
-                scale: Scale::new(&f.scale),
+                scale: Scale::new(f.scale),
                 n_layers: f.n_layers,
                 n_heads: f.n_heads,
                 heads: (f.cells.iter().enumerate())
                     .map(|(i, cell)| Head {
                         layer: i / f.n_heads,
-                        head: i % f.n_heads,
+                        index: i % f.n_heads,
                         badge: &cell.badge,
                         values: cell.thumb.as_ref().map(|thumb| Matrix {
                             values: &thumb.values,
@@ -310,7 +369,7 @@ impl<'a> Data<'a> {
     fn panels(
         value: &'a str,
         causal: bool,
-        scale: &ColorScale,
+        scale: ColorScale,
         threshold: Option<f32>,
         tokens: &'a [TokenLabel],
         panels: &'a [HeadPanel],
@@ -338,7 +397,7 @@ impl<'a> Data<'a> {
 }
 
 impl Scale {
-    fn new(scale: &ColorScale) -> Self {
+    fn new(scale: ColorScale) -> Self {
         Self {
             map: scale.map.name(),
             log: scale.log,

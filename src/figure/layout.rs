@@ -44,8 +44,10 @@ pub(super) struct TokenAxis {
     labels: Vec<Label>,
     /// Largest font size.
     size: f32,
-    /// Of the widest label at that size, px.
+    /// Of the widest label with its position, at that size, px.
     pub(super) width: f32,
+    /// Of that the column of positions, its gap included.
+    position_width: f32,
 }
 
 struct Label {
@@ -68,18 +70,29 @@ impl TokenAxis {
         let labels: Vec<Label> = tokens
             .iter()
             .map(|token| Label {
-                position: if with_position { token.index.to_string() } else { String::new() },
+                position: if with_position {
+                    token.index.to_string()
+                } else {
+                    String::new()
+                },
                 text: text::fit(&text::token_label(&token.text), LABEL_SIZE, MAX_LABEL),
             })
             .collect();
         let widest = |part: fn(&Label) -> &str| {
-            let widths = labels.iter().map(|label| text::width(part(label), LABEL_SIZE));
+            let widths = labels
+                .iter()
+                .map(|label| text::width(part(label), LABEL_SIZE));
             widths.fold(0.0, f32::max)
         };
-        let position = if with_position { widest(|label| &label.position) + 8.0 } else { 0.0 };
+        let position = if with_position {
+            widest(|label| &label.position) + 8.0
+        } else {
+            0.0
+        };
         Self {
             size: LABEL_SIZE,
             width: widest(|label| &label.text) + position,
+            position_width: position,
             labels,
         }
     }
@@ -89,57 +102,77 @@ impl TokenAxis {
         let size = self.size_at(pitch);
         Self {
             width: self.width * size / self.size,
+            position_width: self.position_width * size / self.size,
             size,
             labels: self.labels,
         }
     }
 
     /// The labels that have room: all, every second, every fifth, … The first token starts at the given point, on the edge that they name.
-    pub(super) fn draw(&self, scene: &mut Scene, palette: &Palette, [x, y]: [f32; 2], pitch: f32, side: Side) {
+    pub(super) fn draw(
+        &self,
+        scene: &mut Scene,
+        palette: &Palette,
+        [x, y]: [f32; 2],
+        pitch: f32,
+        side: Side,
+    ) {
         let size = self.size_at(pitch);
-        let end = LABEL_GAP + self.width;
-        for (i, label) in self.labels.iter().enumerate().step_by(step_for(pitch)) {
+        for (i, label) in self.labels.iter().enumerate().step_by(token_step(pitch)) {
             let along = centred((i as f32 + 0.5) * pitch, size);
-            // The text against the edge, the position at the far end of the column.
+            // The position is the tick of the axis, so it stands next to the edge.
             let parts = [
-                (&label.text, palette.text, LABEL_GAP, [Anchor::End, Anchor::Start]),
-                (&label.position, palette.muted, end, [Anchor::Start, Anchor::End]),
+                (&label.position, palette.muted, LABEL_GAP),
+                (&label.text, palette.text, LABEL_GAP + self.position_width),
             ];
-            for (text, color, away, [before, after]) in parts {
+            for (text, color, away) in parts.into_iter().filter(|(text, ..)| !text.is_empty()) {
                 match side {
-                    _ if text.is_empty() => {}
-                    Side::Left => scene.text(text, [x - away, y + along], size, color, before),
-                    Side::Right => scene.text(text, [x + away, y + along], size, color, after),
-                    Side::Below => scene.upright_text(text, [x + along, y + away], size, color, before),
+                    Side::Left => {
+                        scene.text(text, [x - away, y + along], size, color, Anchor::End);
+                    }
+                    Side::Right => {
+                        scene.text(text, [x + away, y + along], size, color, Anchor::Start);
+                    }
+                    Side::Below => {
+                        scene.upright_text(text, [x + along, y + away], size, color, Anchor::End);
+                    }
                 }
             }
         }
     }
 
     fn size_at(&self, pitch: f32) -> f32 {
-        (pitch * step_for(pitch) as f32 * 0.85).clamp(7.4, self.size)
+        (pitch * token_step(pitch) as f32 * 0.85).clamp(7.4, self.size)
     }
 }
 
-/// 1, or the smallest of 2, 5, 10, 20, 50, … tokens that leaves room for a line of text.
-pub(super) fn step_for(pitch: f32) -> usize {
+/// Every token as long as that is legible, else every second, fifth, … with comfortable room.
+fn token_step(pitch: f32) -> usize {
     if pitch >= LEAST_PITCH {
-        return 1;
+        1
+    } else {
+        step_for(pitch, LABEL_SIZE)
     }
-    (0..)
+}
+
+/// The smallest of 1, 2, 5, 10, 20, … that makes `room` px of steps of `pitch` px.
+pub(super) fn step_for(pitch: f32, room: f32) -> usize {
+    (0..6)
         .flat_map(|power| [1, 2, 5].map(|factor| factor * 10_usize.pow(power)))
-        .take(18)
-        .find(|&step| pitch * step as f32 >= LABEL_SIZE)
+        .find(|&step| pitch * step as f32 >= room)
         .unwrap_or(usize::MAX)
 }
 
 /// Width that [`draw_color_bar`] needs, its gap to the panels included.
-pub(super) fn color_bar_width(scale: &ColorScale) -> f32 {
+pub(super) fn color_bar_width(scale: ColorScale) -> f32 {
     BAR_GAP + BAR_WIDTH + 6.0 + tick_width(scale) + 6.0 + SMALL_SIZE + 2.0
 }
 
-fn tick_width(scale: &ColorScale) -> f32 {
-    let widths = scale.ticks().into_iter().map(|tick| text::width(&tick.label, SMALL_SIZE));
+fn tick_width(scale: ColorScale) -> f32 {
+    let widths = scale
+        .ticks()
+        .into_iter()
+        .map(|tick| text::width(&tick.label, SMALL_SIZE));
     widths.fold(text::width("N/A", SMALL_SIZE), f32::max)
 }
 
@@ -147,7 +180,7 @@ fn tick_width(scale: &ColorScale) -> f32 {
 pub(super) fn draw_color_bar(
     scene: &mut Scene,
     palette: &Palette,
-    scale: &ColorScale,
+    scale: ColorScale,
     value_label: &str,
     [x, top, height]: [f32; 3],
     has_masked: bool,
@@ -158,7 +191,10 @@ pub(super) fn draw_color_bar(
         let t = 1.0 - (i as f32 + 0.5) / BAR_STEPS as f32;
         let y = top + i as f32 * step;
         // To the end of the bar: later steps cover the rest, so there is no seam.
-        scene.fill(Rect::new(bar.x, y, bar.width, bar.bottom() - y), scale.map.rgb(t));
+        scene.fill(
+            Rect::new(bar.x, y, bar.width, bar.bottom() - y),
+            scale.map.rgb(t),
+        );
     }
     scene.outline(bar, palette.rule, 0.75);
     let label_x = bar.right() + 6.0;
@@ -169,8 +205,19 @@ pub(super) fn draw_color_bar(
             continue;
         }
         last_y = y;
-        scene.line([bar.right(), y], [bar.right() + 3.0, y], palette.muted, 0.75);
-        scene.text(&tick.label, [label_x, centred(y, SMALL_SIZE)], SMALL_SIZE, palette.muted, Anchor::Start);
+        scene.line(
+            [bar.right(), y],
+            [bar.right() + 3.0, y],
+            palette.muted,
+            0.75,
+        );
+        scene.text(
+            &tick.label,
+            [label_x, centred(y, SMALL_SIZE)],
+            SMALL_SIZE,
+            palette.muted,
+            Anchor::Start,
+        );
     }
     let meaning = if scale.log {
         format!("{value_label} (log)")
@@ -178,12 +225,24 @@ pub(super) fn draw_color_bar(
         value_label.to_owned()
     };
     let meaning_x = label_x + tick_width(scale) + 6.0 + SMALL_SIZE;
-    scene.upright_text(&meaning, [meaning_x, top + height / 2.0], SMALL_SIZE, palette.text, Anchor::Middle);
+    scene.upright_text(
+        &meaning,
+        [meaning_x, top + height / 2.0],
+        SMALL_SIZE,
+        palette.text,
+        Anchor::Middle,
+    );
     if has_masked {
         let swatch = Rect::new(bar.x, bar.bottom() + 10.0, BAR_WIDTH, BAR_WIDTH);
         scene.fill(swatch, MASKED);
         let y = centred(swatch.y + BAR_WIDTH / 2.0, SMALL_SIZE);
-        scene.text("N/A", [label_x, y], SMALL_SIZE, palette.muted, Anchor::Start);
+        scene.text(
+            "N/A",
+            [label_x, y],
+            SMALL_SIZE,
+            palette.muted,
+            Anchor::Start,
+        );
     }
 }
 
@@ -205,7 +264,13 @@ mod tests {
             for pitch in [0.1, 0.5, 1.0, 4.0, 8.0, 9.0, 24.0] {
                 let axis = TokenAxis::new(&tokens).narrowed(pitch);
                 let mut scene = Scene::test(1e4, 1e4);
-                axis.draw(&mut scene, &Theme::Light.palette(), [500.0, 0.0], pitch, Side::Left);
+                axis.draw(
+                    &mut scene,
+                    &Theme::Light.palette(),
+                    [500.0, 0.0],
+                    pitch,
+                    Side::Left,
+                );
                 let texts: Vec<_> = scene
                     .shapes
                     .iter()
@@ -213,14 +278,17 @@ mod tests {
                         Shape::Text(text) => text,
                         other => panic!("{other:?}"),
                     })
-                    .filter(|text| text.anchor == Anchor::End)
+                    .filter(|text| text.content.starts_with('·'))
                     .collect();
                 assert!(!texts.is_empty());
                 for pair in texts.windows(2) {
-                    assert!(pair[1].y - pair[0].y >= pair[0].size * 1.1, "{n} tokens at {pitch}");
+                    assert!(
+                        pair[1].y - pair[0].y >= pair[0].size * 1.1,
+                        "{n} tokens at {pitch}"
+                    );
                 }
                 for text in texts {
-                    assert!(text::width(&text.text, text.size) <= axis.width + 0.01);
+                    assert!(text::width(&text.content, text.size) <= axis.width + 0.01);
                 }
             }
         }

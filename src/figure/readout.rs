@@ -35,12 +35,16 @@ pub(super) fn build(figure: &ReadoutFigure, palette: &Palette, asked: Option<[f3
         width: size[0],
         height: size[1],
         title: title(figure),
-        description: "Probability and logit of the next token, without and with the edits.".to_owned(),
+        description: "Probability and logit of the next token, without and with the edits."
+            .to_owned(),
         background: palette.background,
         images: Vec::new(),
         shapes: Vec::new(),
     };
-    let origin = [(size[0] - natural[0]) / 2.0 + MARGIN, (size[1] - natural[1]) / 2.0 + MARGIN];
+    let origin = [
+        (size[0] - natural[0]) / 2.0 + MARGIN,
+        (size[1] - natural[1]) / 2.0 + MARGIN,
+    ];
     table.draw(&mut scene, palette, figure, origin);
     scene
 }
@@ -63,7 +67,9 @@ impl Table {
     fn new(figure: &ReadoutFigure) -> Self {
         let rows = || figure.rows.iter().chain(&figure.answers);
         let most = |values: &mut dyn Iterator<Item = f32>| {
-            values.filter(|value| value.is_finite()).fold(1e-6, f32::max)
+            values
+                .filter(|value| value.is_finite())
+                .fold(1e-6, f32::max)
         };
         Self {
             token_width: rows()
@@ -72,7 +78,11 @@ impl Table {
                 .min(MAX_TOKEN),
             has_after: rows().any(|row| row.logit.after.is_some())
                 || figure.logit_diff.is_some_and(|diff| diff.after.is_some()),
-            most_prob: most(&mut rows().flat_map(|row| [Some(row.prob.before), row.prob.after]).flatten()),
+            most_prob: most(
+                &mut rows()
+                    .flat_map(|row| [Some(row.prob.before), row.prob.after])
+                    .flatten(),
+            ),
             most_change: most(&mut rows().filter_map(|row| row.prob.change()).map(f32::abs)),
         }
     }
@@ -88,10 +98,19 @@ impl Table {
         } else {
             SECTION_GAP + figure.answers.len() as f32 * ROW
         };
-        let diff = if figure.logit_diff.is_some() { SECTION_GAP + ROW } else { 0.0 };
+        let diff = if figure.logit_diff.is_some() {
+            SECTION_GAP + ROW
+        } else {
+            0.0
+        };
         let rows = figure.rows.len() as f32 * ROW;
-        let width = self.inner_width().max(text::width(&title(figure), TITLE_SIZE));
-        [width + 2.0 * MARGIN, 2.0 * MARGIN + TITLE_BAND + HEADER_BAND + rows + answers + diff]
+        let width = self
+            .inner_width()
+            .max(text::width(&title(figure), TITLE_SIZE));
+        [
+            width + 2.0 * MARGIN,
+            2.0 * MARGIN + TITLE_BAND + HEADER_BAND + rows + answers + diff,
+        ]
     }
 
     /// Left end of the groups: before, after, change.
@@ -99,8 +118,20 @@ impl Table {
         x + self.token_width + ID_WIDTH + GROUP_GAP + group as f32 * (GROUP + GROUP_GAP)
     }
 
-    fn draw(&self, scene: &mut Scene, palette: &Palette, figure: &ReadoutFigure, [x, top]: [f32; 2]) {
-        scene.text(&title(figure), [x, top + TITLE_SIZE], TITLE_SIZE, palette.text, Anchor::Start);
+    fn draw(
+        &self,
+        scene: &mut Scene,
+        palette: &Palette,
+        figure: &ReadoutFigure,
+        [x, top]: [f32; 2],
+    ) {
+        scene.text(
+            &title(figure),
+            [x, top + TITLE_SIZE],
+            TITLE_SIZE,
+            palette.text,
+            Anchor::Start,
+        );
         self.draw_header(scene, palette, [x, top + TITLE_BAND]);
         let mut y = top + TITLE_BAND + HEADER_BAND;
         for row in &figure.rows {
@@ -117,7 +148,13 @@ impl Table {
         if let Some(diff) = figure.logit_diff {
             y = self.draw_rule(scene, palette, [x, y]);
             let base = centred(y + ROW / 2.0, LABEL_SIZE);
-            scene.text(&self.diff_label(figure), [x, base], LABEL_SIZE, palette.text, Anchor::Start);
+            scene.text(
+                &self.diff_label(figure),
+                [x, base],
+                LABEL_SIZE,
+                palette.text,
+                Anchor::Start,
+            );
             self.draw_logits(scene, palette, diff, x, base);
         }
     }
@@ -126,7 +163,8 @@ impl Table {
     fn diff_label(&self, figure: &ReadoutFigure) -> String {
         let label = match figure.answers.as_slice() {
             [first, second, ..] => {
-                let [first, second] = [first, second].map(|answer| text::token_label(&answer.token));
+                let [first, second] =
+                    [first, second].map(|answer| text::token_label(&answer.token));
                 format!("Logit difference {first} − {second}")
             }
             _ => "Logit difference".to_owned(),
@@ -136,27 +174,65 @@ impl Table {
 
     fn draw_header(&self, scene: &mut Scene, palette: &Palette, [x, y]: [f32; 2]) {
         let names: &[(&str, &str, &str)] = if self.has_after {
-            &[("Unedited", "p", "logit"), ("Edited", "p", "logit"), ("Change", "Δp", "Δ logit")]
+            &[
+                ("Unedited", "p", "logit"),
+                ("Edited", "p", "logit"),
+                ("Change", "Δp", "Δ logit"),
+            ]
         } else {
             &[("Unedited", "p", "logit")]
         };
         let base = y + HEADER_BAND - 8.0;
         scene.text("token", [x, base], SMALL_SIZE, palette.muted, Anchor::Start);
-        scene.text("id", [x + self.token_width + ID_WIDTH, base], SMALL_SIZE, palette.muted, Anchor::End);
+        scene.text(
+            "id",
+            [x + self.token_width + ID_WIDTH, base],
+            SMALL_SIZE,
+            palette.muted,
+            Anchor::End,
+        );
         for (group, (name, prob, logit)) in names.iter().enumerate() {
             let group_x = self.group_x(x, group);
-            scene.text(name, [group_x, base], LABEL_SIZE, palette.text, Anchor::Start);
-            scene.text(prob, [group_x + BAR + PROB, base], SMALL_SIZE, palette.muted, Anchor::End);
-            scene.text(logit, [group_x + GROUP, base], SMALL_SIZE, palette.muted, Anchor::End);
+            scene.text(
+                name,
+                [group_x, base],
+                LABEL_SIZE,
+                palette.text,
+                Anchor::Start,
+            );
+            scene.text(
+                prob,
+                [group_x + BAR + PROB, base],
+                SMALL_SIZE,
+                palette.muted,
+                Anchor::End,
+            );
+            scene.text(
+                logit,
+                [group_x + GROUP, base],
+                SMALL_SIZE,
+                palette.muted,
+                Anchor::End,
+            );
         }
         let rule_y = y + HEADER_BAND - 2.0;
-        scene.line([x, rule_y], [x + self.inner_width(), rule_y], palette.rule, 0.75);
+        scene.line(
+            [x, rule_y],
+            [x + self.inner_width(), rule_y],
+            palette.rule,
+            0.75,
+        );
     }
 
     /// Returns where the next row begins.
     fn draw_rule(&self, scene: &mut Scene, palette: &Palette, [x, y]: [f32; 2]) -> f32 {
         let rule_y = y + SECTION_GAP / 2.0;
-        scene.line([x, rule_y], [x + self.inner_width(), rule_y], palette.rule, 0.75);
+        scene.line(
+            [x, rule_y],
+            [x + self.inner_width(), rule_y],
+            palette.rule,
+            0.75,
+        );
         y + SECTION_GAP
     }
 
@@ -165,36 +241,87 @@ impl Table {
         let token = text::fit(&text::token_label(&row.token), LABEL_SIZE, self.token_width);
         scene.text(&token, [x, base], LABEL_SIZE, palette.text, Anchor::Start);
         let id_x = x + self.token_width + ID_WIDTH;
-        scene.text(&row.id.to_string(), [id_x, base], SMALL_SIZE, palette.muted, Anchor::End);
-        let probs = [(Some(row.prob.before), palette.before), (row.prob.after, palette.after)];
+        scene.text(
+            &row.id.to_string(),
+            [id_x, base],
+            SMALL_SIZE,
+            palette.muted,
+            Anchor::End,
+        );
+        let probs = [
+            (Some(row.prob.before), palette.before),
+            (row.prob.after, palette.after),
+        ];
         for (group, (prob, color)) in probs.into_iter().enumerate() {
             if let Some(prob) = prob {
                 let group_x = self.group_x(x, group);
-                draw_bar(scene, [group_x, y], [0.0, prob / self.most_prob], palette.ground, color);
-                scene.text(&probability(prob), [group_x + BAR + PROB, base], LABEL_SIZE, palette.text, Anchor::End);
+                draw_bar(
+                    scene,
+                    [group_x, y],
+                    [0.0, prob / self.most_prob],
+                    palette.ground,
+                    color,
+                );
+                scene.text(
+                    &probability(prob),
+                    [group_x + BAR + PROB, base],
+                    LABEL_SIZE,
+                    palette.text,
+                    Anchor::End,
+                );
             }
         }
         if let Some(change) = row.prob.change() {
             let group_x = self.group_x(x, 2);
-            let color = if change < 0.0 { palette.negative } else { palette.positive };
+            let color = if change < 0.0 {
+                palette.negative
+            } else {
+                palette.positive
+            };
             let end = 0.5 + 0.5 * change / self.most_change;
             draw_bar(scene, [group_x, y], [0.5, end], palette.ground, color);
             let middle = group_x + BAR / 2.0;
-            scene.line([middle, y + 3.0], [middle, y + ROW - 3.0], palette.rule, 0.75);
-            scene.text(&signed(change, probability), [group_x + BAR + PROB, base], LABEL_SIZE, palette.text, Anchor::End);
+            scene.line(
+                [middle, y + 3.0],
+                [middle, y + ROW - 3.0],
+                palette.rule,
+                0.75,
+            );
+            scene.text(
+                &signed(change, probability),
+                [group_x + BAR + PROB, base],
+                LABEL_SIZE,
+                palette.text,
+                Anchor::End,
+            );
         }
         self.draw_logits(scene, palette, row.logit, x, base);
     }
 
-    fn draw_logits(&self, scene: &mut Scene, palette: &Palette, logit: BeforeAfter, x: f32, base: f32) {
+    fn draw_logits(
+        &self,
+        scene: &mut Scene,
+        palette: &Palette,
+        logit: BeforeAfter,
+        x: f32,
+        base: f32,
+    ) {
         let texts = [
             Some(logit_text(logit.before)),
             logit.after.map(logit_text),
-            logit.change().map(|change| signed(change, |value| format!("{value:.2}"))),
+            logit
+                .change()
+                .map(|change| signed(change, |value| format!("{value:.2}"))),
         ];
         for (group, text) in texts.into_iter().enumerate() {
             if let Some(text) = text {
-                scene.text(&text, [self.group_x(x, group) + GROUP, base], LABEL_SIZE, palette.text, Anchor::End);
+                scene.text(
+                    &text,
+                    [self.group_x(x, group) + GROUP, base],
+                    LABEL_SIZE,
+                    palette.text,
+                    Anchor::End,
+                );
             }
         }
     }
@@ -244,7 +371,7 @@ mod tests {
         assert_eq!(probability(0.93), "0.930");
         assert_eq!(probability(0.00012), "1e−4");
         assert_eq!(probability(0.0), "0.000");
-        assert_eq!(logit_text(-3.14159), "−3.14");
+        assert_eq!(logit_text(-3.136), "−3.14");
         assert_eq!(signed(-0.5, probability), "−0.500");
         assert_eq!(signed(2.0, |v| format!("{v:.2}")), "+2.00");
     }

@@ -40,17 +40,35 @@ pub(super) struct Image {
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
     /// Filled, with hard edges: neighbours meet without a seam.
-    Fill { rect: Rect, color: Rgb },
-    Outline { rect: Rect, color: Rgb, width: f32 },
-    Line { from: [f32; 2], to: [f32; 2], color: Rgb, width: f32 },
+    Fill {
+        rect: Rect,
+        color: Rgb,
+    },
+    Outline {
+        rect: Rect,
+        color: Rgb,
+        width: f32,
+    },
+    Line {
+        from: [f32; 2],
+        to: [f32; 2],
+        color: Rgb,
+        width: f32,
+    },
     /// Leaves and arrives horizontally.
-    Curve { from: [f32; 2], to: [f32; 2], color: Rgb, width: f32, opacity: f32 },
+    Curve {
+        from: [f32; 2],
+        to: [f32; 2],
+        color: Rgb,
+        width: f32,
+        opacity: f32,
+    },
     Text(Text),
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Text {
-    pub(super) text: String,
+    pub(super) content: String,
     /// Of the anchor, on the base line.
     pub(super) x: f32,
     pub(super) y: f32,
@@ -70,7 +88,12 @@ pub(super) enum Anchor {
 
 impl Rect {
     pub(super) const fn new(x: f32, y: f32, width: f32, height: f32) -> Self {
-        Self { x, y, width, height }
+        Self {
+            x,
+            y,
+            width,
+            height,
+        }
     }
 
     pub(super) fn right(&self) -> f32 {
@@ -92,7 +115,12 @@ impl Scene {
     }
 
     pub(super) fn line(&mut self, from: [f32; 2], to: [f32; 2], color: Rgb, width: f32) {
-        self.shapes.push(Shape::Line { from, to, color, width });
+        self.shapes.push(Shape::Line {
+            from,
+            to,
+            color,
+            width,
+        });
     }
 
     /// Reads to the right from (or around, or up to) `at`.
@@ -101,13 +129,28 @@ impl Scene {
     }
 
     /// Reads upwards; `at` is on the base line, which is vertical.
-    pub(super) fn upright_text(&mut self, text: &str, at: [f32; 2], size: f32, color: Rgb, anchor: Anchor) {
+    pub(super) fn upright_text(
+        &mut self,
+        text: &str,
+        at: [f32; 2],
+        size: f32,
+        color: Rgb,
+        anchor: Anchor,
+    ) {
         self.push_text(text, at, size, color, anchor, true);
     }
 
-    fn push_text(&mut self, text: &str, [x, y]: [f32; 2], size: f32, color: Rgb, anchor: Anchor, upright: bool) {
+    fn push_text(
+        &mut self,
+        content: &str,
+        [x, y]: [f32; 2],
+        size: f32,
+        color: Rgb,
+        anchor: Anchor,
+        upright: bool,
+    ) {
         self.shapes.push(Shape::Text(Text {
-            text: text.to_owned(),
+            content: content.to_owned(),
             x,
             y,
             size,
@@ -129,7 +172,13 @@ impl Scene {
         }
         let cell = rect.width / side as f32;
         // Each rectangle reaches half a px below the ones drawn after it, so that no renderer shows a seam.
-        let overlap = |end: usize| if end < side { 0.5_f32.min(cell / 2.0) } else { 0.0 };
+        let overlap = |end: usize| {
+            if end < side {
+                0.5_f32.min(cell / 2.0)
+            } else {
+                0.0
+            }
+        };
         for (row, colors) in colors.chunks_exact(side).enumerate() {
             let mut start = 0;
             for run in colors.chunk_by(|a, b| a == b) {
@@ -157,7 +206,12 @@ mod tests {
     fn equal_neighbours_of_a_row_are_one_rectangle() {
         let [a, b] = [[1, 1, 1], [2, 2, 2]];
         let mut scene = Scene::test(100.0, 100.0);
-        scene.map(Rect::new(10.0, 20.0, 30.0, 30.0), 3, vec![a, a, b, b, b, b, a, b, a], false);
+        scene.map(
+            Rect::new(10.0, 20.0, 30.0, 30.0),
+            3,
+            vec![a, a, b, b, b, b, a, b, a],
+            false,
+        );
         let rects: Vec<_> = scene
             .shapes
             .iter()

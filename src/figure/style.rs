@@ -45,7 +45,9 @@ impl Style {
     /// Refuses an asked size that is empty, before anything is laid out.
     pub(super) fn check(&self) -> Result<(), FigureError> {
         match self.size {
-            Some(FigureSize { width, height }) => self.pixels(width as f32, height as f32).map(|_| ()),
+            Some(FigureSize { width, height }) => {
+                self.pixels(width as f32, height as f32).map(|_| ())
+            }
             None => self.pixels(1.0, 1.0).map(|_| ()),
         }
     }
@@ -63,14 +65,12 @@ impl Style {
             let pixels = (length * self.scale).round();
             (length >= 1.0 && (1.0..=MAX_SIDE as f32).contains(&pixels)).then_some(pixels as u32)
         };
-        side(width)
-            .zip(side(height))
-            .ok_or(FigureError::Size {
-                width,
-                height,
-                scale: self.scale,
-                most: MAX_SIDE,
-            })
+        side(width).zip(side(height)).ok_or(FigureError::Size {
+            width,
+            height,
+            scale: self.scale,
+            most: MAX_SIDE,
+        })
     }
 }
 

@@ -13,12 +13,29 @@ use super::style::Rgb;
 const ROOT_ATTRIBUTES: &str = "font-family=\"Ubuntu, 'DejaVu Sans', sans-serif\" font-weight=\"300\" shape-rendering=\"crispEdges\" xml:space=\"preserve\"";
 
 /// The whole picture at `width` × `height` px. `provenance` is JSON.
-pub(super) fn document(scene: &Scene, width: f32, height: f32, provenance: &str) -> Result<String, FigureError> {
+pub(super) fn document(
+    scene: &Scene,
+    width: f32,
+    height: f32,
+    provenance: &str,
+) -> Result<String, FigureError> {
     let mut out = String::new();
     open(&mut out, scene, width, height);
-    push(&mut out, format_args!("<title>{}</title>\n", escape(&scene.title)));
-    push(&mut out, format_args!("<desc>{}</desc>\n", escape(&scene.description)));
-    push(&mut out, format_args!("<metadata>{}</metadata>\n", escape(&escape_json(provenance))));
+    push(
+        &mut out,
+        format_args!("<title>{}</title>\n", escape(&scene.title)),
+    );
+    push(
+        &mut out,
+        format_args!("<desc>{}</desc>\n", escape(&scene.description)),
+    );
+    push(
+        &mut out,
+        format_args!(
+            "<metadata>{}</metadata>\n",
+            escape(&escape_json(provenance))
+        ),
+    );
     push(
         &mut out,
         format_args!(
@@ -89,7 +106,12 @@ fn write_shape(out: &mut String, shape: &Shape) {
                 Num(*width)
             ),
         ),
-        Shape::Line { from, to, color, width } => push(
+        Shape::Line {
+            from,
+            to,
+            color,
+            width,
+        } => push(
             out,
             format_args!(
                 "<path d=\"M{} {}L{} {}\" stroke=\"{}\" stroke-width=\"{}\" shape-rendering=\"auto\"/>\n",
@@ -101,7 +123,13 @@ fn write_shape(out: &mut String, shape: &Shape) {
                 Num(*width)
             ),
         ),
-        Shape::Curve { from, to, color, width, opacity } => {
+        Shape::Curve {
+            from,
+            to,
+            color,
+            width,
+            opacity,
+        } => {
             let bend = (to[0] - from[0]) * 0.4;
             push(
                 out,
@@ -133,7 +161,10 @@ fn write_text(out: &mut String, text: &Text) {
     };
     let (x, y) = (Num(text.x), Num(text.y));
     if text.upright {
-        push(out, format_args!("<text transform=\"translate({x} {y}) rotate(-90)\""));
+        push(
+            out,
+            format_args!("<text transform=\"translate({x} {y}) rotate(-90)\""),
+        );
     } else {
         push(out, format_args!("<text x=\"{x}\" y=\"{y}\""));
     }
@@ -143,14 +174,19 @@ fn write_text(out: &mut String, text: &Text) {
             " font-size=\"{}\" fill=\"{}\"{anchor}>{}</text>\n",
             Num(text.size),
             Hex(text.color),
-            escape(&text.text)
+            escape(&text.content)
         ),
     );
 }
 
 fn write_image(out: &mut String, image: &Image) -> Result<(), FigureError> {
     let rows = image.pixels.len() / image.columns;
-    let png = raster::encode_png(image.columns as u32, rows as u32, image.pixels.as_flattened(), &[])?;
+    let png = raster::encode_png(
+        image.columns as u32,
+        rows as u32,
+        image.pixels.as_flattened(),
+        &[],
+    )?;
     let data = base64::engine::general_purpose::STANDARD.encode(png);
     // xlink:href as well as href would double the file; the former is read by everything.
     push(
@@ -244,7 +280,10 @@ mod tests {
                 .expect(tag)
                 .to_owned()
         };
-        assert_eq!(content("text"), hostile.replace(['\u{1}', '\u{fffe}'], "\u{fffd}"));
+        assert_eq!(
+            content("text"),
+            hostile.replace(['\u{1}', '\u{fffe}'], "\u{fffd}")
+        );
         let metadata: serde_json::Value = serde_json::from_str(&content("metadata")).expect("JSON");
         assert_eq!(metadata["prompt"], hostile);
         assert!(!svg.contains("<script"));

@@ -9,16 +9,34 @@ use super::*;
 use crate::colormap::{ColorScale, Colormap, MASKED};
 use crate::ids::HeadId;
 
-const IOI: &str = "<|endoftext|>|When| Mary| and| John| went| to| the| store|,| John| gave| a| drink| to";
+const IOI: &str =
+    "<|endoftext|>|When| Mary| and| John| went| to| the| store|,| John| gave| a| drink| to";
 
 fn tokens(n: usize) -> Vec<TokenLabel> {
-    let words: Vec<&str> = IOI.split('|').filter(|word| !word.is_empty() && *word != "<").collect();
+    let words: Vec<&str> = IOI
+        .split('|')
+        .filter(|word| !word.is_empty() && *word != "<")
+        .collect();
     let more = " Then| the| two| friends| walked| slowly| home| through| the| rain|,| and| unbelievably| nobody|\n|\n|He| said| “|it| is| 1984|”|.| Antidisestablishmentarianism".split('|');
-    let cycle: Vec<&str> = ["<|endoftext|>"].into_iter().chain(words[1..].iter().copied().filter(|w| *w != "endoftext" && *w != ">")).chain(more).collect();
+    let cycle: Vec<&str> = ["<|endoftext|>"]
+        .into_iter()
+        .chain(
+            words[1..]
+                .iter()
+                .copied()
+                .filter(|w| *w != "endoftext" && *w != ">"),
+        )
+        .chain(more)
+        .collect();
     (0..n)
         .map(|index| TokenLabel {
             index,
-            text: cycle[if index == 0 { 0 } else { 1 + (index - 1) % (cycle.len() - 1) }].to_owned(),
+            text: cycle[if index == 0 {
+                0
+            } else {
+                1 + (index - 1) % (cycle.len() - 1)
+            }]
+            .to_owned(),
         })
         .collect()
 }
@@ -42,7 +60,9 @@ fn pattern(n: usize, seed: usize) -> Vec<f32> {
             }
         }
         let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|value| *value /= sum);
+        for value in row {
+            *value /= sum;
+        }
     }
     values
 }
@@ -231,7 +251,9 @@ fn every_figure() -> Vec<(&'static str, Figure)> {
 }
 
 fn svg(figure: &Figure, style: &Style) -> String {
-    let bytes = figure.render(Format::Svg, style, &provenance()).expect("an SVG");
+    let bytes = figure
+        .render(Format::Svg, style, &provenance())
+        .expect("an SVG");
     String::from_utf8(bytes).expect("UTF-8")
 }
 
@@ -243,8 +265,12 @@ struct Picture {
 }
 
 fn png(figure: &Figure, style: &Style) -> Picture {
-    let bytes = figure.render(Format::Png, style, &provenance()).expect("a PNG");
-    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a PNG");
+    let bytes = figure
+        .render(Format::Png, style, &provenance())
+        .expect("a PNG");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
+        .read_info()
+        .expect("a PNG");
     let mut rgb = vec![0; reader.output_buffer_size().expect("a size")];
     reader.next_frame(&mut rgb).expect("pixels");
     let info = reader.info();
@@ -269,12 +295,7 @@ impl Picture {
 
 #[test]
 fn every_view_renders_in_both_themes_and_any_size() {
-    let sizes = [
-        None,
-        Some((1280, 800)),
-        Some((400, 900)),
-        Some((90, 60)),
-    ];
+    let sizes = [None, Some((1280, 800)), Some((400, 900)), Some((90, 60))];
     for (name, figure) in every_figure() {
         for theme in [Theme::Light, Theme::Dark] {
             for size in sizes {
@@ -286,14 +307,24 @@ fn every_view_renders_in_both_themes_and_any_size() {
                 let svg = svg(&figure, &style);
                 let tree = usvg::Tree::from_str(&svg, &usvg::Options::default()).expect(name);
                 if let Some((width, height)) = size {
-                    assert_eq!((tree.size().width(), tree.size().height()), (width as f32, height as f32));
+                    assert_eq!(
+                        (tree.size().width(), tree.size().height()),
+                        (width as f32, height as f32)
+                    );
                 }
                 nothing_leaves_the_page(name, &figure.scene(&style));
                 if let Some(folder) = std::env::var_os("HEADSCOPE_FIGURES") {
-                    let size = size.map_or(String::new(), |(width, height)| format!("-{width}x{height}"));
+                    let size = size.map_or(String::new(), |(width, height)| {
+                        format!("-{width}x{height}")
+                    });
                     let stem = Path::new(&folder).join(format!("{name}-{theme:?}{size}"));
-                    let style = Style { scale: 1.5, ..style };
-                    let bytes = figure.render(Format::Png, &style, &provenance()).expect("a PNG");
+                    let style = Style {
+                        scale: 1.5,
+                        ..style
+                    };
+                    let bytes = figure
+                        .render(Format::Png, &style, &provenance())
+                        .expect("a PNG");
                     std::fs::write(stem.with_extension("png"), bytes).expect("written");
                     std::fs::write(stem.with_extension("svg"), svg).expect("written");
                 }
@@ -305,7 +336,11 @@ fn every_view_renders_in_both_themes_and_any_size() {
 fn nothing_leaves_the_page(name: &str, scene: &scene::Scene) {
     let inside = |x0: f32, y0: f32, x1: f32, y1: f32, what: &str| {
         let ok = x0 >= 0.0 && y0 >= 0.0 && x1 <= scene.width && y1 <= scene.height;
-        assert!(ok, "{name} ({}×{}): {what} at {x0} {y0} {x1} {y1}", scene.width, scene.height);
+        assert!(
+            ok,
+            "{name} ({}×{}): {what} at {x0} {y0} {x1} {y1}",
+            scene.width, scene.height
+        );
     };
     for shape in &scene.shapes {
         match shape {
@@ -316,7 +351,7 @@ fn nothing_leaves_the_page(name: &str, scene: &scene::Scene) {
                 inside(from[0], from[1], to[0], to[1].max(from[1]), "a line");
             }
             scene::Shape::Text(text) => {
-                let width = text::width(&text.text, text.size);
+                let width = text::width(&text.content, text.size);
                 let before = match text.anchor {
                     scene::Anchor::Start => 0.0,
                     scene::Anchor::Middle => width / 2.0,
@@ -324,9 +359,9 @@ fn nothing_leaves_the_page(name: &str, scene: &scene::Scene) {
                 };
                 let (x, y, size) = (text.x, text.y, text.size);
                 if text.upright {
-                    inside(x - size, y + before - width, x, y + before, &text.text);
+                    inside(x - size, y + before - width, x, y + before, &text.content);
                 } else {
-                    inside(x - before, y - size, x - before + width, y, &text.text);
+                    inside(x - before, y - size, x - before + width, y, &text.content);
                 }
             }
         }
@@ -394,12 +429,21 @@ fn maps_beyond_128_tokens_are_images_with_the_same_colours() {
         let whole = Figure::Attention(figure.clone());
         let svg = svg(&whole, &Style::default());
         assert_eq!(svg.contains("<image"), n > 128);
-        assert_eq!(svg.contains("embedded image"), n > 128, "said in the description");
+        assert_eq!(
+            svg.contains("embedded image"),
+            n > 128,
+            "said in the description"
+        );
         let style = Style {
             scale: 1.0,
             ..Style::default()
         };
-        check_cells(&figure, &png(&whole, &style), frame(&whole.scene(&style)), 1.0);
+        check_cells(
+            &figure,
+            &png(&whole, &style),
+            frame(&whole.scene(&style)),
+            1.0,
+        );
     }
 }
 
@@ -412,7 +456,11 @@ fn a_thousand_tokens_export_in_seconds() {
     assert!(picture.width > 4000, "every cell has a pixel");
     assert!(svg.len() < 16 << 20);
     // Seconds in a debug build on a busy machine; rectangles would take minutes.
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_mins(1),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -435,7 +483,10 @@ fn pictures_carry_their_provenance() {
         .iter()
         .find(|(keyword, _)| keyword == "Headscope")
         .expect("a text chunk");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(text).expect("JSON"), expected);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(text).expect("JSON"),
+        expected
+    );
     let svg = svg(&figure, &Style::default());
     let document = roxmltree::Document::parse(&svg).expect("XML");
     let metadata = document
@@ -443,12 +494,24 @@ fn pictures_carry_their_provenance() {
         .find(|node| node.has_tag_name("metadata"))
         .and_then(|node| node.text())
         .expect("metadata");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(metadata).expect("JSON"), expected);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(metadata).expect("JSON"),
+        expected
+    );
 }
 
 #[test]
 fn hostile_tokens_break_no_format() {
-    let hostile = ["<script>alert(1)</script>", " &amp;\"'", "\u{0}\u{1b}\u{7f}", "👩‍👩‍👧", "שלום\u{202e}", "\u{fffe}", "a,b\n\"c\"", ""];
+    let hostile = [
+        "<script>alert(1)</script>",
+        " &amp;\"'",
+        "\u{0}\u{1b}\u{7f}",
+        "👩‍👩‍👧",
+        "שלום\u{202e}",
+        "\u{fffe}",
+        "a,b\n\"c\"",
+        "",
+    ];
     let mut figure = attention(hostile.len(), 1);
     for (token, text) in figure.tokens.iter_mut().zip(hostile) {
         text.clone_into(&mut token.text);
@@ -473,19 +536,34 @@ fn hostile_tokens_break_no_format() {
         usvg::Tree::from_str(&svg, &usvg::Options::default()).expect("usvg reads it");
         assert!(!svg.contains("<script"));
         png(&figure, &Style::default());
-        let csv = figure.render(Format::Csv, &Style::default(), &provenance()).expect("CSV");
+        let csv = figure
+            .render(Format::Csv, &Style::default(), &provenance())
+            .expect("CSV");
         let (header, records) = read_csv(&csv);
-        let column = header.iter().position(|name| name == "query_token" || name == "token").expect("tokens");
+        let column = header
+            .iter()
+            .position(|name| name == "query_token" || name == "token")
+            .expect("tokens");
         assert_eq!(&records[0][column], hostile[0], "the text as it is");
-        let json = figure.render(Format::Json, &Style::default(), &provenance()).expect("JSON");
+        let json = figure
+            .render(Format::Json, &Style::default(), &provenance())
+            .expect("JSON");
         serde_json::from_slice::<serde_json::Value>(&json).expect("JSON");
     }
 }
 
 fn read_csv(bytes: &[u8]) -> (csv::StringRecord, Vec<csv::StringRecord>) {
-    let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(bytes);
+    let mut reader = csv::ReaderBuilder::new()
+        .comment(Some(b'#'))
+        .from_reader(bytes);
     let header = reader.headers().expect("a header").clone();
-    (header, reader.records().map(|record| record.expect("a record")).collect())
+    (
+        header,
+        reader
+            .records()
+            .map(|record| record.expect("a record"))
+            .collect(),
+    )
 }
 
 #[test]
@@ -498,9 +576,25 @@ fn csv_reads_back_to_the_same_numbers() {
         .expect("CSV");
     let text = std::str::from_utf8(&bytes).expect("UTF-8");
     assert!(text.contains("# edit: L1H5=zero\n"));
-    assert!(text.contains("# prompt: \"When Mary,\\n\\\"and\\\" <John>\"\n"), "{}", &text[..300]);
+    assert!(
+        text.contains("# prompt: \"When Mary,\\n\\\"and\\\" <John>\"\n"),
+        "{}",
+        &text[..300]
+    );
     let (header, records) = read_csv(&bytes);
-    assert_eq!(header, vec!["layer", "head", "panel", "query", "query_token", "key", "key_token", "value"]);
+    assert_eq!(
+        header,
+        vec![
+            "layer",
+            "head",
+            "panel",
+            "query",
+            "query_token",
+            "key",
+            "key_token",
+            "value"
+        ]
+    );
     assert_eq!(records.len(), 2 * (14 * 15 / 2), "without the masked cells");
     for record in &records {
         let index = |column: usize| record[column].parse::<usize>().expect("an index");
@@ -509,14 +603,35 @@ fn csv_reads_back_to_the_same_numbers() {
         if value.is_nan() {
             assert_eq!(&record[7], "");
         } else {
-            assert_eq!(record[7].parse::<f32>().map(f32::to_bits), Ok(value.to_bits()));
+            assert_eq!(
+                record[7].parse::<f32>().map(f32::to_bits),
+                Ok(value.to_bits())
+            );
         }
         assert_eq!(record[6], figure.tokens[index(5)].text);
     }
     let edited = Figure::Readout(readout(true));
-    let (_, records) = read_csv(&edited.render(Format::Csv, &Style::default(), &provenance()).expect("CSV"));
+    let (_, records) = read_csv(
+        &edited
+            .render(Format::Csv, &Style::default(), &provenance())
+            .expect("CSV"),
+    );
     assert_eq!(records.len(), 5 + 2 + 1);
-    assert_eq!(records[0], vec!["top", "1", " Mary", "5099", "11.04", "8.31", &format!("{:?}", 8.31_f32 - 11.04), "0.681", "0.204", &format!("{:?}", 0.204_f32 - 0.681)]);
+    assert_eq!(
+        records[0],
+        vec![
+            "top",
+            "1",
+            " Mary",
+            "5099",
+            "11.04",
+            "8.31",
+            &format!("{:?}", 8.31_f32 - 11.04),
+            "0.681",
+            "0.204",
+            &format!("{:?}", 0.204_f32 - 0.681)
+        ]
+    );
 }
 
 #[test]
@@ -524,7 +639,9 @@ fn json_has_the_numbers_the_provenance_and_null_for_what_is_none() {
     let mut figure = attention(3, 1);
     figure.panels[0].values = vec![1.0, 9.0, 9.0, 0.25, f32::INFINITY, 9.0, 0.1, 0.2, 0.7];
     let read = |figure: &Figure| -> serde_json::Value {
-        let bytes = figure.render(Format::Json, &Style::default(), &provenance()).expect("JSON");
+        let bytes = figure
+            .render(Format::Json, &Style::default(), &provenance())
+            .expect("JSON");
         serde_json::from_slice(&bytes).expect("JSON")
     };
     let json = read(&Figure::Attention(figure));
@@ -548,8 +665,13 @@ fn figures_that_do_not_add_up_are_refused() {
     let render = |figure: Figure| figure.render(Format::Svg, &Style::default(), &provenance());
     let mut short = attention(14, 1);
     short.panels[0].values.pop();
-    let error = render(Figure::Attention(short)).expect_err("refused").to_string();
-    assert!(error.contains("L9H6") && error.contains("195") && error.contains("196"), "{error}");
+    let error = render(Figure::Attention(short))
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("L9H6") && error.contains("195") && error.contains("196"),
+        "{error}"
+    );
     assert!(render(Figure::Attention(attention(14, 0))).is_err());
     assert!(render(Figure::Arcs(arcs(14, 7))).is_err());
     assert!(render(Figure::Heads(heads(2, 2, 65))).is_err());
@@ -564,13 +686,22 @@ fn figures_that_do_not_add_up_are_refused() {
         ..Style::default()
     };
     for format in [Format::Svg, Format::Png] {
-        assert!(Figure::Readout(readout(false)).render(format, &absurd, &provenance()).is_err());
+        assert!(
+            Figure::Readout(readout(false))
+                .render(format, &absurd, &provenance())
+                .is_err()
+        );
     }
 }
 
 #[test]
 fn formats_follow_the_ending() {
-    assert_eq!(Format::from_path(Path::new("a/b.SVG")).expect("known"), Format::Svg);
-    let error = Format::from_path(Path::new("fig.pdf")).expect_err("unknown").to_string();
+    assert_eq!(
+        Format::from_path(Path::new("a/b.SVG")).expect("known"),
+        Format::Svg
+    );
+    let error = Format::from_path(Path::new("fig.pdf"))
+        .expect_err("unknown")
+        .to_string();
     assert!(error.ends_with("fig.pdf"), "{error}");
 }

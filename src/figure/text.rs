@@ -2,6 +2,7 @@
 //!
 //! Only the bundled fonts count, so a PNG looks the same on every machine.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use resvg::usvg::fontdb;
@@ -47,13 +48,14 @@ pub(super) fn token_label(token: &str) -> String {
     }
     let mut label = mark.to_owned();
     for c in rest.chars() {
-        match c {
-            '\n' => label.push('↵'),
-            '\t' => label.push('⇥'),
-            c if c.is_ascii_control() => label.push_str(&format!("<0x{:02X}>", c as u32)),
-            c if is_shapeless(c) => label.push_str(&format!("<U+{:04X}>", c as u32)),
-            c => label.push(c),
-        }
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '\n' => label.write_char('↵'),
+            '\t' => label.write_char('⇥'),
+            c if c.is_ascii_control() => write!(label, "<0x{:02X}>", c as u32),
+            c if is_shapeless(c) => write!(label, "<U+{:04X}>", c as u32),
+            c => label.write_char(c),
+        };
     }
     label
 }
