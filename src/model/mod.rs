@@ -1,0 +1,5 @@
+//! Models as they lie on disk: their tensors, their fingerprint, their tokenizer.
+
+pub mod checkpoint;
+pub mod fingerprint;
+pub mod tokenizer;
