@@ -8,6 +8,7 @@ mod gguf;
 mod json;
 mod pieces;
 
+use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -205,6 +206,16 @@ impl Tokenizer {
             .position(|window| window == bare)
             .unwrap_or(0);
         Ok(dressed.len().saturating_sub(n_before + bare.len()))
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("reading", &self.reading)
+            .field("vocab_size", &self.vocab_size)
+            .field("bos_id", &self.bos_id)
+            .finish_non_exhaustive()
     }
 }
 
