@@ -16,7 +16,7 @@ use tokenizers::PostProcessor as _;
 
 pub use self::error::TokenizerError;
 pub use self::pieces::Piece;
-use self::pieces::Reading;
+use self::pieces::{Before, Reading};
 use super::checkpoint::GgufMetadata;
 
 pub struct Tokenizer {
@@ -133,7 +133,15 @@ impl Tokenizer {
 
     /// What each token reads like where it stands; the texts of ordinary tokens, joined, are the prompt.
     pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
-        pieces::pieces(&self.inner, &self.reading, ids)
+        let mut before = Before::NOTHING;
+        let piece = |id: &u32| pieces::piece(&self.inner, &self.reading, *id, &mut before);
+        ids.iter().map(piece).collect()
+    }
+
+    /// What a token reads like after other text, as a candidate for the next one does.
+    pub fn next_piece(&self, id: u32) -> Piece {
+        let mut before = Before::TEXT;
+        pieces::piece(&self.inner, &self.reading, id, &mut before)
     }
 
     /// One more than the highest id; a model's embedding may have more rows, never fewer.

@@ -289,6 +289,19 @@ fn an_answer_is_the_first_token_after_the_prompt() {
 }
 
 #[test]
+fn the_space_that_the_tokenizer_adds_is_read_back_only_inside_a_text() {
+    let (_, tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
+    let ids = tokenizer.encode("cat cat", BosRule::Never).unwrap();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(texts(&tokenizer, &ids), ["cat", " cat"]);
+    assert_eq!(
+        texts(&tokenizer, &[1, ids[0], 1, ids[0]]),
+        ["<s>", "cat", "<s>", "cat"]
+    );
+    assert_eq!(tokenizer.next_piece(ids[0]).text, " cat");
+}
+
+#[test]
 fn a_sentence_piece_answer_alone_gets_no_second_space() {
     let (_, tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
     let answer = |prompt: &str, ids: &[u32]| {
