@@ -75,15 +75,11 @@ impl Tokenizer {
     }
 
     fn new(
-        mut inner: tokenizers::Tokenizer,
+        inner: tokenizers::Tokenizer,
         reading: Reading,
         bos_id: Option<u32>,
         add_bos_token: Option<bool>,
     ) -> Self {
-        // A prompt is never cut or filled up, whatever a training set-up left in the file.
-        inner.with_padding(None);
-        // Taking the limit away is the case that cannot fail.
-        let _ = inner.with_truncation(None);
         let vocab_size = inner
             .get_vocab(true)
             .into_values()

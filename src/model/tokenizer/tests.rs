@@ -331,6 +331,11 @@ fn damaged_tokenizer_files_are_refused() {
     // Two tokens longer together than any of the vocabulary: the crate's builder panics.
     contradicting["model"]["merges"] = json!(["</s> </s>"]);
     assert!(refused(&contradicting.to_string()).contains("its parts contradict each other"));
+    // A special token that the post-processor does not define: the crate panics when it encodes.
+    let mut undefined = both_ends();
+    undefined["special_tokens"] = json!({ "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] } });
+    let refusal = refused(&byte_level(&undefined).to_string());
+    assert!(refusal.contains("tokenizer.json is damaged"), "{refusal}");
     let good = byte_level(&Value::Null).to_string();
     let error = Tokenizer::from_json_bytes(good.as_bytes(), Some(b"nonsense"), None)
         .err()
