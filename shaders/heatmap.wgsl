@@ -38,11 +38,10 @@ const STYLE_WORDS = 2u;
 
 // Entries of the tables, as in src/render/geometry.rs.
 const FIRST = 0xffffu;
-const FURTHER_SHIFT = 16u;
-const FURTHER = 0xfu;
-const LINE = 0x100000u;
-const MARKED = 0x200000u;
-const OUTSIDE = 0x400000u;
+const NEXT_SHIFT = 16u;
+const LINE = 0x20000u;
+const MARKED = 0x40000u;
+const OUTSIDE = 0x80000u;
 
 @group(0) @binding(0) var<uniform> draw: Draw;
 @group(0) @binding(1) var<storage, read> tables: array<u32>;
@@ -106,22 +105,18 @@ fn fragment(in: Vertex) -> @location(0) vec4<f32> {
         discard;
     }
     let key = keys & FIRST;
-    let last_key = key + ((keys >> FURTHER_SHIFT) & FURTHER);
+    let last_key = key + ((keys >> NEXT_SHIFT) & 1u);
     let query = queries & FIRST;
-    let last_query = query + ((queries >> FURTHER_SHIFT) & FURTHER);
+    let last_query = query + ((queries >> NEXT_SHIFT) & 1u);
     let hide_first_key = (draw.flags & HIDE_FIRST_KEY) != 0u;
     let masked = ((draw.flags & CAUSAL) != 0u && key > last_query)
         || (hide_first_key && (draw.flags & TEXEL_IS_CELL) != 0u && last_key == 0u);
     var bits = draw.masked;
     if !masked {
-        var best = 0u;
-        for (var q = query; q <= last_query; q++) {
-            for (var k = key; k <= last_key; k++) {
-                best = greater(best, half_at(in.cell, q, k));
-            }
-            if key == 0u && !hide_first_key {
-                best = greater(best, half_at(in.cell, draw.side, q));
-            }
+        var best = greater(half_at(in.cell, query, key), half_at(in.cell, query, last_key));
+        best = greater(best, greater(half_at(in.cell, last_query, key), half_at(in.cell, last_query, last_key)));
+        if key == 0u && !hide_first_key {
+            best = greater(best, greater(half_at(in.cell, draw.side, query), half_at(in.cell, draw.side, last_query)));
         }
         bits = color(best);
     }

@@ -18,7 +18,13 @@ pub enum Colormap {
 }
 
 impl Colormap {
-    pub const ALL: [Self; 5] = [Self::Viridis, Self::Cividis, Self::Blues, Self::RdBu, Self::PuOr];
+    pub const ALL: [Self; 5] = [
+        Self::Viridis,
+        Self::Cividis,
+        Self::Blues,
+        Self::RdBu,
+        Self::PuOr,
+    ];
 
     pub fn is_diverging(self) -> bool {
         matches!(self, Self::RdBu | Self::PuOr)

@@ -58,10 +58,20 @@ pub fn install(state: &egui_wgpu::RenderState) -> Backend {
     }
     let status = Arc::<Status>::default();
     let scope = state.device.push_error_scope(wgpu::ErrorFilter::Validation);
-    let heatmaps = Heatmaps::new(&state.device, &state.queue, state.target_format, Arc::clone(&status));
+    let heatmaps = Heatmaps::new(
+        &state.device,
+        &state.queue,
+        state.target_format,
+        Arc::clone(&status),
+    );
     if let Some(error) = pollster::block_on(scope.pop()) {
-        return Backend::Cpu { reason: format!("the GPU refuses the shader: {error}") };
+        return Backend::Cpu {
+            reason: format!("the GPU refuses the shader: {error}"),
+        };
     }
     state.renderer.write().callback_resources.insert(heatmaps);
-    Backend::Gpu(Gpu { max_map_bytes: store::max_map_bytes(&limits), status })
+    Backend::Gpu(Gpu {
+        max_map_bytes: store::max_map_bytes(&limits),
+        status,
+    })
 }

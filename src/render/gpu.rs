@@ -6,6 +6,8 @@ use egui_wgpu::{WgpuSetup, WgpuSetupCreateNew};
 
 /// Storage buffers that a fragment of a heat map reads.
 const STORAGE_BUFFERS: u32 = 3;
+/// The largest that cannot be divided: a head's overview with its levels is 176 KB.
+const STORAGE_BYTES: u64 = 200 << 10;
 
 /// How to open the GPU, for a window as without one: with all that the adapter can do. egui's own choice leaves an
 /// OpenGL device without storage buffers.
@@ -30,15 +32,27 @@ pub fn describe(adapter: &wgpu::AdapterInfo) -> String {
         wgpu::Backend::Gl => "OpenGL",
         wgpu::Backend::BrowserWebGpu => "WebGPU",
     };
-    let software = if adapter.device_type == wgpu::DeviceType::Cpu { ", software" } else { "" };
+    let software = if adapter.device_type == wgpu::DeviceType::Cpu {
+        ", software"
+    } else {
+        ""
+    };
     format!("{}, {backend}{software}", adapter.name)
 }
 
 /// Why a device cannot draw heat maps; none when it can.
 pub(crate) fn shortcoming(limits: &wgpu::Limits) -> Option<String> {
     let available = limits.max_storage_buffers_per_shader_stage;
-    (available < STORAGE_BUFFERS).then(|| {
-        format!("the GPU offers {available} storage buffers to a shader, heat maps need {STORAGE_BUFFERS}")
+    if available < STORAGE_BUFFERS {
+        return Some(format!(
+            "the GPU offers {available} storage buffers to a shader, heat maps need {STORAGE_BUFFERS}"
+        ));
+    }
+    let bytes = limits.max_storage_buffer_binding_size;
+    (bytes < STORAGE_BYTES).then(|| {
+        format!(
+            "the GPU's storage buffers are limited to {bytes} bytes, heat maps need {STORAGE_BYTES}"
+        )
     })
 }
 
@@ -89,7 +103,10 @@ impl GpuErrors {
 
     /// So far, in the order they first came.
     pub fn list(&self) -> Vec<GpuError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn record(&self, kind: GpuErrorKind, message: String) {
@@ -98,7 +115,11 @@ impl GpuErrors {
             known.count += 1;
         } else {
             tracing::error!(?kind, message, "GPU error");
-            errors.push(GpuError { kind, message, count: 1 });
+            errors.push(GpuError {
+                kind,
+                message,
+                count: 1,
+            });
         }
     }
 }
@@ -113,7 +134,11 @@ mod tests {
         errors.record(GpuErrorKind::Validation, "first".to_owned());
         errors.record(GpuErrorKind::OutOfMemory, "other".to_owned());
         errors.record(GpuErrorKind::Validation, "second".to_owned());
-        let list: Vec<_> = errors.list().into_iter().map(|e| (e.message, e.count)).collect();
+        let list: Vec<_> = errors
+            .list()
+            .into_iter()
+            .map(|e| (e.message, e.count))
+            .collect();
         assert_eq!(list, [("first".to_owned(), 2), ("other".to_owned(), 1)]);
     }
 
@@ -121,5 +146,10 @@ mod tests {
     fn a_device_without_storage_buffers_is_not_enough() {
         assert!(shortcoming(&wgpu::Limits::downlevel_webgl2_defaults()).is_some());
         assert_eq!(shortcoming(&wgpu::Limits::default()), None);
+        let small = wgpu::Limits {
+            max_storage_buffer_binding_size: 1 << 16,
+            ..wgpu::Limits::default()
+        };
+        assert!(shortcoming(&small).is_some());
     }
 }

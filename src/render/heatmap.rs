@@ -6,6 +6,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
+use egui::cache::FramePublisher;
 use egui::{Color32, ColorImage, Painter, Rect, TextureHandle, TextureOptions};
 
 use super::Backend;
@@ -18,7 +19,9 @@ use crate::colormap::ColorScale;
 /// Paints the part of a grid that lies within `rect`.
 pub fn paint_grid(backend: &Backend, painter: &Painter, rect: Rect, draw: GridDraw) {
     let painter = painter.with_clip_rect(painter.clip_rect().intersect(rect));
-    let rows = draw.layout.visible_rows(painter.clip_rect(), painter.pixels_per_point());
+    let rows = draw
+        .layout
+        .visible_rows(painter.clip_rect(), painter.pixels_per_point());
     if rows.is_empty() || !painter.clip_rect().is_positive() {
         return;
     }
@@ -28,7 +31,13 @@ pub fn paint_grid(backend: &Backend, painter: &Painter, rect: Rect, draw: GridDr
     let mut plan = GridPlan::new(&draw, painter.pixels_per_point());
     let layers = rows.filter_map(|row| Some((row, draw.layers.get(row)?.as_ref()?)));
     let draws: Vec<_> = layers
-        .filter_map(|(row, layer)| Some((plan.row(row, MapShape::of_layer(layer))?, layer.id, &*layer.words)))
+        .filter_map(|(row, layer)| {
+            Some((
+                plan.row(row, MapShape::of_layer(layer))?,
+                layer.id,
+                &*layer.words,
+            ))
+        })
         .collect();
     paint_on_cpu(&painter, draw.id, &draws, &plan.tables, &draw.scale);
 }
@@ -45,7 +54,13 @@ pub fn paint_matrix(backend: &Backend, painter: &Painter, rect: Rect, draw: Matr
         return add_callback(&painter, rect, Content::Matrix { draw, rect });
     }
     if let Some((plan, tables)) = matrix_plan(&draw, rect, painter.pixels_per_point()) {
-        paint_on_cpu(&painter, draw.id, &[(plan, draw.map.id, &draw.map.words)], &tables, &draw.scale);
+        paint_on_cpu(
+            &painter,
+            draw.id,
+            &[(plan, draw.map.id, &draw.map.words)],
+            &tables,
+            &draw.scale,
+        );
     }
 }
 
@@ -60,8 +75,14 @@ fn add_callback(painter: &Painter, rect: Rect, content: Content) {
 }
 
 enum Content {
-    Grid { draw: GridDraw, rows: std::ops::Range<usize> },
-    Matrix { draw: MatrixDraw, rect: Rect },
+    Grid {
+        draw: GridDraw,
+        rows: std::ops::Range<usize>,
+    },
+    Matrix {
+        draw: MatrixDraw,
+        rect: Rect,
+    },
 }
 
 struct Callback {
@@ -80,12 +101,18 @@ impl Callback {
                 let mut plan = GridPlan::new(draw, pixels_per_point);
                 let mut draws = Vec::new();
                 for row in rows.clone() {
-                    let Some(Some(layer)) = draw.layers.get(row) else { continue };
+                    let Some(Some(layer)) = draw.layers.get(row) else {
+                        continue;
+                    };
                     if !layer.words.is_empty() && !maps.ensure_overview(draw.id, row, layer) {
                         self.ctx.request_repaint();
                     }
                     let shape = maps.overview_shape(draw.id, row);
-                    draws.extend(shape.and_then(|shape| plan.row(row, shape)).map(|draw| (row, draw)));
+                    draws.extend(
+                        shape
+                            .and_then(|shape| plan.row(row, shape))
+                            .map(|draw| (row, draw)),
+                    );
                 }
                 maps.grid_view(draw.id, &draws, &plan.tables, &draw.scale, screen)
             }
@@ -128,11 +155,17 @@ impl egui_wgpu::CallbackTrait for Callback {
     }
 }
 
-/// What a CPU-painted texture shows, and the texture.
-type Painted = (u64, TextureHandle);
+/// By view, what its texture shows, and the texture. One that is not painted for a frame goes.
+type Painted = FramePublisher<egui::Id, (u64, TextureHandle)>;
 
 /// Paints the visible part into a texture that is kept until something that shows in it changes.
-fn paint_on_cpu(painter: &Painter, id: egui::Id, draws: &[(Draw, u64, &[u32])], tables: &[u32], scale: &ColorScale) {
+fn paint_on_cpu(
+    painter: &Painter,
+    id: egui::Id,
+    draws: &[(Draw, u64, &[u32])],
+    tables: &[u32],
+    scale: &ColorScale,
+) {
     let pixels_per_point = painter.pixels_per_point();
     let clip = painter.clip_rect();
     let corner = [clip.min.x, clip.min.y].map(|v| (v * pixels_per_point).floor() as i32);
@@ -147,29 +180,108 @@ fn paint_on_cpu(painter: &Painter, id: egui::Id, draws: &[(Draw, u64, &[u32])], 
     }
     let key = hasher.finish();
 
-    let known = painter.ctx().data(|data| data.get_temp::<Painted>(id));
+    let known = painter
+        .ctx()
+        .memory_mut(|memory| memory.caches.cache::<Painted>().get(&id).cloned());
     let texture = match known {
         Some((known_key, texture)) if known_key == key => texture,
         known => {
             let mut image = ColorImage::filled(size, Color32::TRANSPARENT);
             let lut = lut(scale);
             for (draw, _, texels) in draws {
-                raster::paint(draw, Sources { tables, lut: &lut, texels }, &mut image, corner);
+                raster::paint(
+                    draw,
+                    Sources {
+                        tables,
+                        lut: &lut,
+                        texels,
+                    },
+                    &mut image,
+                    corner,
+                );
             }
-            let texture = if let Some((_, mut texture)) = known {
+            if let Some((_, mut texture)) = known {
                 texture.set(image, TextureOptions::NEAREST);
                 texture
             } else {
-                painter.ctx().load_texture("heatmap", image, TextureOptions::NEAREST)
-            };
-            painter.ctx().data_mut(|data| data.insert_temp::<Painted>(id, (key, texture.clone())));
-            texture
+                painter
+                    .ctx()
+                    .load_texture("heatmap", image, TextureOptions::NEAREST)
+            }
         }
     };
+    painter.ctx().memory_mut(|memory| {
+        memory
+            .caches
+            .cache::<Painted>()
+            .set(id, (key, texture.clone()))
+    });
     let place = Rect::from_min_size(
         egui::pos2(corner[0] as f32, corner[1] as f32) / pixels_per_point,
         egui::vec2(size[0] as f32, size[1] as f32) / pixels_per_point,
     );
     let whole = Rect::from_min_max(egui::Pos2::ZERO, egui::pos2(1.0, 1.0));
     painter.image(texture.id(), place, whole, Color32::WHITE);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::geometry::Window;
+    use super::super::plan::MatrixStyle;
+    use super::super::pyramid::MapPyramid;
+    use super::*;
+    use crate::colormap::Colormap;
+
+    /// Whether a frame that shows `draw` has to paint its texture.
+    fn repaints(ctx: &egui::Context, draw: &MatrixDraw) -> bool {
+        let cpu = Backend::Cpu {
+            reason: "to test".to_owned(),
+        };
+        let mut output = ctx.run_ui(egui::RawInput::default(), |ui| {
+            let rect = Rect::from_min_size(egui::Pos2::ZERO, egui::vec2(50.0, 50.0));
+            paint_matrix(&cpu, ui.painter(), rect, draw.clone());
+        });
+        // Managed(0) holds the glyphs.
+        let painted = output
+            .textures_delta
+            .set
+            .keys()
+            .any(|id| *id != egui::TextureId::Managed(0));
+        assert!(
+            output.textures_delta.free.is_empty(),
+            "the texture is reused"
+        );
+        output.textures_delta.clear();
+        painted
+    }
+
+    #[test]
+    fn the_cpu_paints_again_only_what_changed() {
+        let ctx = egui::Context::default();
+        let mut draw = MatrixDraw {
+            id: egui::Id::unique("matrix"),
+            map: Arc::new(MapPyramid::new(8, true, &[0.5; 64])),
+            window: Window::full(8),
+            scale: ColorScale {
+                map: Colormap::Viridis,
+                log: false,
+                max: 1.0,
+            },
+            hide_first_key: false,
+            marked_query: None,
+            marked_key: None,
+            style: MatrixStyle::default(),
+        };
+        assert!(repaints(&ctx, &draw));
+        assert!(!repaints(&ctx, &draw));
+        draw.map = Arc::new(MapPyramid::new(8, true, &[0.25; 64]));
+        assert!(repaints(&ctx, &draw));
+        draw.scale.max = 0.5;
+        assert!(repaints(&ctx, &draw));
+        draw.marked_key = Some(2);
+        assert!(repaints(&ctx, &draw));
+        assert!(!repaints(&ctx, &draw));
+    }
 }

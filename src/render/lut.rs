@@ -17,13 +17,23 @@ pub(crate) struct LutKey {
 
 impl LutKey {
     pub(crate) fn of(scale: &ColorScale) -> Self {
-        Self { map: scale.map, log: scale.log, max_bits: scale.max.to_bits() }
+        Self {
+            map: scale.map,
+            log: scale.log,
+            max_bits: scale.max.to_bits(),
+        }
     }
 }
 
 pub(crate) fn lut(scale: &ColorScale) -> Vec<u32> {
     let mut words = Vec::with_capacity(LUT_WORDS);
-    words.extend(scale.map.table().iter().map(|&rgba| u32::from_le_bytes(rgba)));
+    words.extend(
+        scale
+            .map
+            .table()
+            .iter()
+            .map(|&rgba| u32::from_le_bytes(rgba)),
+    );
     words.extend((0..=u16::MAX).step_by(4).map(|first| {
         u32::from_le_bytes([0, 1, 2, 3].map(|i| {
             let value = half::f16::from_bits(first + i).to_f32();
@@ -56,7 +66,11 @@ mod tests {
                     let half = half::f16::from_f32(value);
                     let index = (scale.t(half.to_f32()) * 255.0 + 0.5) as usize;
                     let expected = u32::from_le_bytes(map.table()[index]);
-                    assert_eq!(color(&lut, half.to_bits()), expected, "{map:?} log {log} {value}");
+                    assert_eq!(
+                        color(&lut, half.to_bits()),
+                        expected,
+                        "{map:?} log {log} {value}"
+                    );
                 }
             }
         }

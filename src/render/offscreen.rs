@@ -5,7 +5,7 @@
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use egui_wgpu::{RenderState, RendererOptions, ScreenDescriptor, WgpuConfiguration};
+use egui_wgpu::{RenderState, RendererOptions, ScreenDescriptor, WgpuConfiguration, WgpuSetup};
 use image::RgbaImage;
 
 use super::gpu::{GpuErrors, describe, wgpu_setup};
@@ -15,6 +15,8 @@ use super::{Backend, install};
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest animation steps are this far apart, so that what moves has settled after a few frames.
 const FRAME_SECONDS: f64 = 0.5;
+/// Frames that may be added until all maps are uploaded.
+const UPLOAD_FRAMES: usize = 100;
 
 /// A GPU without a window.
 pub struct Offscreen {
@@ -41,7 +43,9 @@ pub enum OffscreenError {
         "no GPU driver found; without a GPU, install a software Vulkan driver (Debian and Ubuntu: mesa-vulkan-drivers)"
     )]
     NoAdapter { source: Box<egui_wgpu::WgpuError> },
-    #[error("a picture of {width} × {height} pixels is empty or over the GPU's {limit} a side; choose another size")]
+    #[error(
+        "a picture of {width} × {height} pixels is empty or over the GPU's {limit} a side; choose another size"
+    )]
     Size { width: u32, height: u32, limit: u32 },
     #[error("the GPU did not finish the picture within {seconds} s", seconds = TIMEOUT.as_secs())]
     Timeout { source: wgpu::PollError },
@@ -50,15 +54,29 @@ pub enum OffscreenError {
 }
 
 impl Offscreen {
-    /// Opens the GPU.
+    /// Opens the GPU with all that it can do.
     pub fn new() -> Result<Self, OffscreenError> {
-        let config = WgpuConfiguration { wgpu_setup: wgpu_setup(), ..WgpuConfiguration::default() };
+        Self::with_setup(wgpu_setup())
+    }
+
+    /// Opens the GPU as told: tests ask for a lesser one.
+    pub fn with_setup(wgpu_setup: WgpuSetup) -> Result<Self, OffscreenError> {
+        let config = WgpuConfiguration {
+            wgpu_setup,
+            ..WgpuConfiguration::default()
+        };
         let instance = pollster::block_on(config.wgpu_setup.new_instance());
         let state = RenderState::create(&config, &instance, None, RendererOptions::PREDICTABLE);
-        let state = pollster::block_on(state).map_err(|source| OffscreenError::NoAdapter { source: source.into() })?;
+        let state = pollster::block_on(state).map_err(|source| OffscreenError::NoAdapter {
+            source: source.into(),
+        })?;
         let errors = GpuErrors::watch(&state.device);
         let backend = install(&state);
-        Ok(Self { state, backend, errors })
+        Ok(Self {
+            state,
+            backend,
+            errors,
+        })
     }
 
     /// What to paint heat maps with in [`Self::render`].
@@ -75,13 +93,20 @@ impl Offscreen {
     }
 
     /// Runs an interface for some frames, more if maps are still being uploaded, and returns its last picture.
-    pub fn render(&mut self, frame: Frame, mut ui: impl FnMut(&mut egui::Ui)) -> Result<RgbaImage, OffscreenError> {
-        let size = frame.size.map(|v| (v as f32 * frame.pixels_per_point).round() as u32);
+    pub fn render(
+        &mut self,
+        frame: Frame,
+        mut ui: impl FnMut(&mut egui::Ui),
+    ) -> Result<RgbaImage, OffscreenError> {
+        let size = frame
+            .size
+            .map(|v| (v as f32 * frame.pixels_per_point).round() as u32);
         let target = self.target(size)?;
         let ctx = egui::Context::default();
         ctx.set_theme(frame.theme);
         let mut n = 0;
-        while n < frame.frames.max(1) || self.backend.is_uploading() {
+        let frames = frame.frames.max(1);
+        while n < frames || (self.backend.is_uploading() && n < frames + UPLOAD_FRAMES) {
             let output = ctx.run_ui(self.input(frame, n), &mut ui);
             self.draw(&ctx, output, size, frame.pixels_per_point, &target)?;
             n += 1;
@@ -106,11 +131,19 @@ impl Offscreen {
     fn target(&self, [width, height]: [u32; 2]) -> Result<wgpu::Texture, OffscreenError> {
         let limit = self.state.device.limits().max_texture_dimension_2d;
         if !(1..=limit).contains(&width) || !(1..=limit).contains(&height) {
-            return Err(OffscreenError::Size { width, height, limit });
+            return Err(OffscreenError::Size {
+                width,
+                height,
+                limit,
+            });
         }
         Ok(self.state.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("offscreen"),
-            size: wgpu::Extent3d { width, height, depth_or_array_layers: 1 },
+            size: wgpu::Extent3d {
+                width,
+                height,
+                depth_or_array_layers: 1,
+            },
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
@@ -128,14 +161,22 @@ impl Offscreen {
         pixels_per_point: f32,
         target: &wgpu::Texture,
     ) -> Result<(), OffscreenError> {
-        let RenderState { device, queue, renderer, .. } = &self.state;
+        let RenderState {
+            device,
+            queue,
+            renderer,
+            ..
+        } = &self.state;
         let mut renderer = renderer.write();
         for (id, images) in output.textures_delta.set.drain() {
             for image in images {
                 renderer.update_texture(device, queue, id, &image);
             }
         }
-        let screen = ScreenDescriptor { size_in_pixels, pixels_per_point };
+        let screen = ScreenDescriptor {
+            size_in_pixels,
+            pixels_per_point,
+        };
         let shapes = ctx.tessellate(output.shapes, pixels_per_point);
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut commands = renderer.update_buffers(device, queue, &mut encoder, &shapes, &screen);
@@ -166,12 +207,22 @@ impl Offscreen {
     }
 
     fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), OffscreenError> {
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
-        self.state.device.poll(wait).map_err(|source| OffscreenError::Timeout { source })?;
+        let wait = wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: Some(TIMEOUT),
+        };
+        self.state
+            .device
+            .poll(wait)
+            .map_err(|source| OffscreenError::Timeout { source })?;
         Ok(())
     }
 
-    fn read_back(&self, target: &wgpu::Texture, [width, height]: [u32; 2]) -> Result<RgbaImage, OffscreenError> {
+    fn read_back(
+        &self,
+        target: &wgpu::Texture,
+        [width, height]: [u32; 2],
+    ) -> Result<RgbaImage, OffscreenError> {
         let RenderState { device, queue, .. } = &self.state;
         let row_bytes = (4 * width).next_multiple_of(wgpu::COPY_BYTES_PER_ROW_ALIGNMENT);
         let buffer = device.create_buffer(&wgpu::BufferDescriptor {
@@ -185,7 +236,11 @@ impl Offscreen {
             target.as_image_copy(),
             wgpu::TexelCopyBufferInfo {
                 buffer: &buffer,
-                layout: wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row_bytes), rows_per_image: None },
+                layout: wgpu::TexelCopyBufferLayout {
+                    offset: 0,
+                    bytes_per_row: Some(row_bytes),
+                    rows_per_image: None,
+                },
             },
             target.size(),
         );
@@ -198,12 +253,21 @@ impl Offscreen {
         let failed = |message: String| OffscreenError::ReadBack { message };
         let mapped = receiver.recv().map_err(|error| failed(error.to_string()))?;
         mapped.map_err(|error| failed(error.to_string()))?;
-        let bytes = buffer.get_mapped_range(..).map_err(|error| failed(error.to_string()))?;
+        let bytes = buffer
+            .get_mapped_range(..)
+            .map_err(|error| failed(error.to_string()))?;
         let rows = bytes.chunks_exact(row_bytes as usize);
-        let pixels = rows.flat_map(|row| &row[..4 * width as usize]).copied().collect();
-        let mut image = RgbaImage::from_raw(width, height, pixels).ok_or_else(|| failed("too few bytes".to_owned()))?;
+        let pixels = rows
+            .flat_map(|row| &row[..4 * width as usize])
+            .copied()
+            .collect();
+        let mut image = RgbaImage::from_raw(width, height, pixels)
+            .ok_or_else(|| failed("too few bytes".to_owned()))?;
         // Of the formats that a texture without a surface gets, egui prefers RGBA; this is the other.
-        if matches!(self.state.target_format.remove_srgb_suffix(), wgpu::TextureFormat::Bgra8Unorm) {
+        if matches!(
+            self.state.target_format.remove_srgb_suffix(),
+            wgpu::TextureFormat::Bgra8Unorm
+        ) {
             image.pixels_mut().for_each(|pixel| pixel.0.swap(0, 2));
         }
         Ok(image)

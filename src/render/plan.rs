@@ -79,12 +79,28 @@ pub(crate) struct MapShape {
 
 impl MapShape {
     pub(crate) fn of_layer(layer: &LayerOverview) -> Self {
-        let LayerOverview { t, side, causal, n_heads, .. } = *layer;
-        Self { t, side, causal, n_heads }
+        let LayerOverview {
+            t,
+            side,
+            causal,
+            n_heads,
+            ..
+        } = *layer;
+        Self {
+            t,
+            side,
+            causal,
+            n_heads,
+        }
     }
 
     pub(crate) fn of_map(map: &MapPyramid) -> Self {
-        Self { t: map.t, side: map.t, causal: map.causal, n_heads: 1 }
+        Self {
+            t: map.t,
+            side: map.t,
+            causal: map.causal,
+            n_heads: 1,
+        }
     }
 
     /// Words of one head's pyramid.
@@ -165,7 +181,12 @@ impl Draw {
     pub(crate) fn from_cell(&self, first: u32, n_cells: u32) -> Self {
         let x = self.origin[0] + (first * self.pitch) as i32;
         let styles = self.styles + STYLE_WORDS * first;
-        Self { origin: [x, self.origin[1]], styles, n_cells, ..*self }
+        Self {
+            origin: [x, self.origin[1]],
+            styles,
+            n_cells,
+            ..*self
+        }
     }
 }
 
@@ -202,8 +223,14 @@ impl<'a> GridPlan<'a> {
         let n_cells = shape.n_heads.min(self.draw.layout.columns);
         let styles = self.tables.len() as u32;
         for column in 0..n_cells {
-            let style = self.draw.styles.get(row * self.draw.layout.columns + column).copied().unwrap_or_default();
-            self.tables.extend([style.tint, style.outline].map(u32::from_le_bytes));
+            let style = self
+                .draw
+                .styles
+                .get(row * self.draw.layout.columns + column)
+                .copied()
+                .unwrap_or_default();
+            self.tables
+                .extend([style.tint, style.outline].map(u32::from_le_bytes));
         }
         let [x, y] = self.pixels.cell_origin(row, 0);
         Some(Draw {
@@ -248,18 +275,32 @@ impl<'a> GridPlan<'a> {
 }
 
 /// The draw of a matrix, and its tables; none when it has no cell or `rect` no pixel.
-pub(crate) fn matrix_plan(draw: &MatrixDraw, rect: Rect, pixels_per_point: f32) -> Option<(Draw, Vec<u32>)> {
+pub(crate) fn matrix_plan(
+    draw: &MatrixDraw,
+    rect: Rect,
+    pixels_per_point: f32,
+) -> Option<(Draw, Vec<u32>)> {
     let shape = MapShape::of_map(&draw.map);
-    let [min, max] = [rect.min, rect.max].map(|p| [p.x, p.y].map(|v| (v * pixels_per_point).round() as i32));
+    let [min, max] =
+        [rect.min, rect.max].map(|p| [p.x, p.y].map(|v| (v * pixels_per_point).round() as i32));
     // Wider than any screen: not a view.
     let size = [0, 1].map(|i| max[i].saturating_sub(min[i]).clamp(0, 1 << 15) as u32);
     if size.contains(&0) {
         return None;
     }
-    let axis = |span, pixels, marked| Axis { span, pixels, side: shape.t, marked, lines: draw.style.line[3] > 0 };
+    let axis = |span, pixels, marked| Axis {
+        span,
+        pixels,
+        side: shape.t,
+        marked,
+        lines: draw.style.line[3] > 0,
+    };
     let keys = axis(draw.window.x, size[0], draw.marked_key);
     let queries = axis(draw.window.y, size[1], draw.marked_query);
-    let (level, place) = draw.map.shape().level(level_for([keys.step(), queries.step()]))?;
+    let (level, place) = draw
+        .map
+        .shape()
+        .level(level_for([keys.step(), queries.step()]))?;
     let mut tables = keys.entries(level);
     tables.extend(queries.entries(level));
     let styles = tables.len() as u32;

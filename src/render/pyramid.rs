@@ -42,7 +42,12 @@ impl MapPyramid {
     pub fn new(t: usize, causal: bool, values: &[f32]) -> Self {
         let mut words = vec![0; Shape::new(t).words()];
         build(values, t, t, causal, &mut words);
-        Self { id: next_id(), t, causal, words: words.into() }
+        Self {
+            id: next_id(),
+            t,
+            causal,
+            words: words.into(),
+        }
     }
 
     pub(crate) fn shape(&self) -> Shape {
@@ -76,8 +81,19 @@ impl LayerOverview {
         Self::capped(layer, n_heads, t, causal, values, OVERVIEW_CAP)
     }
 
-    fn capped(layer: usize, n_heads: usize, t: usize, causal: bool, values: &[f32], cap: usize) -> Self {
-        assert_eq!(values.len(), n_heads * t * t, "maps of layer {layer} are not [head, query, key]");
+    fn capped(
+        layer: usize,
+        n_heads: usize,
+        t: usize,
+        causal: bool,
+        values: &[f32],
+        cap: usize,
+    ) -> Self {
+        assert_eq!(
+            values.len(),
+            n_heads * t * t,
+            "maps of layer {layer} are not [head, query, key]"
+        );
         let side = overview_side(t, cap);
         let head_words = Shape::new(side).words();
         let mut words = vec![0; n_heads * head_words];
@@ -87,7 +103,15 @@ impl LayerOverview {
                 .zip(values.par_chunks(t * t))
                 .for_each(|(words, values)| build(values, t, side, causal, words));
         }
-        Self { id: next_id(), layer, n_heads, t, side, causal, words: words.into() }
+        Self {
+            id: next_id(),
+            layer,
+            n_heads,
+            t,
+            side,
+            causal,
+            words: words.into(),
+        }
     }
 }
 
@@ -127,15 +151,24 @@ impl Shape {
     }
 
     fn levels(self) -> impl Iterator<Item = Level> {
-        let first = (self.side > 0).then_some(Level { offset: 0, side: self.side });
+        let first = (self.side > 0).then_some(Level {
+            offset: 0,
+            side: self.side,
+        });
         std::iter::successors(first, |level| {
-            (level.side > 1).then(|| Level { offset: level.offset + level.words(), side: level.side.div_ceil(2) })
+            (level.side > 1).then(|| Level {
+                offset: level.offset + level.words(),
+                side: level.side.div_ceil(2),
+            })
         })
     }
 
     /// The level with this index, or the coarsest; none of an empty map.
     pub(crate) fn level(self, index: u32) -> Option<(u32, Level)> {
-        (0..).zip(self.levels()).take_while(|(i, _)| *i <= index).last()
+        (0..)
+            .zip(self.levels())
+            .take_while(|(i, _)| *i <= index)
+            .last()
     }
 
     pub(crate) fn words(self) -> usize {
@@ -160,8 +193,12 @@ fn build(values: &[f32], t: usize, side: usize, causal: bool, words: &mut [u32])
     }
     let (mut cells, mut first_key) = pool_cells(values, t, side, causal);
     for level in Shape::new(side).levels() {
-        let (rows, strip) = words[level.offset..][..level.words()].split_at_mut(level.side * level.row_words());
-        for (row, packed) in cells.chunks_exact(level.side).zip(rows.chunks_exact_mut(level.row_words())) {
+        let (rows, strip) =
+            words[level.offset..][..level.words()].split_at_mut(level.side * level.row_words());
+        for (row, packed) in cells
+            .chunks_exact(level.side)
+            .zip(rows.chunks_exact_mut(level.row_words()))
+        {
             pack(row, packed);
         }
         pack(&first_key, strip);
@@ -180,8 +217,13 @@ fn pool_cells(values: &[f32], t: usize, side: usize, causal: bool) -> (Vec<f32>,
         let out = &mut cells[query / pool * side..][..side];
         first_key[query / pool] = greater(first_key[query / pool], visible(row[0]));
         let (head, rest) = row.split_at(pool.min(row.len()));
-        for (texel, keys) in out.iter_mut().zip(std::iter::once(&head[1..]).chain(rest.chunks(pool))) {
-            *texel = keys.iter().fold(*texel, |best, &v| greater(best, visible(v)));
+        for (texel, keys) in out
+            .iter_mut()
+            .zip(std::iter::once(&head[1..]).chain(rest.chunks(pool)))
+        {
+            *texel = keys
+                .iter()
+                .fold(*texel, |best, &v| greater(best, visible(v)));
         }
     }
     (cells, first_key)
@@ -195,17 +237,26 @@ fn pool_level(cells: &[f32], first_key: &[f32], side: usize) -> (Vec<f32>, Vec<f
             (0..side).step_by(2).map(move |key| {
                 let keys = key..(key + 2).min(side);
                 let best = upper[keys.clone()].iter().copied().fold(0.0, greater);
-                lower.get(keys).into_iter().flatten().copied().fold(best, greater)
+                lower
+                    .get(keys)
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .fold(best, greater)
             })
         })
         .collect();
-    let strip = first_key.chunks(2).map(|pair| pair.iter().copied().fold(0.0, greater)).collect();
+    let strip = first_key
+        .chunks(2)
+        .map(|pair| pair.iter().copied().fold(0.0, greater))
+        .collect();
     (pooled, strip)
 }
 
 /// Two f16 in a word, the even one low: a word is little-endian here as in WGSL.
 fn pack(row: &[f32], words: &mut [u32]) {
-    let halves: &mut [half::f16] = bytemuck::cast_slice_mut::<u32, u16>(words).reinterpret_cast_mut();
+    let halves: &mut [half::f16] =
+        bytemuck::cast_slice_mut::<u32, u16>(words).reinterpret_cast_mut();
     halves[..row.len()].convert_from_f32_slice(row);
 }
 
@@ -219,7 +270,11 @@ mod tests {
             let word = words[level.offset + row * level.row_words() + column / 2];
             half::f16::from_bits((word >> (16 * (column % 2))) as u16).to_f32()
         };
-        if key == 0 { greater(at(query, 0), at(level.side, query)) } else { at(query, key) }
+        if key == 0 {
+            greater(at(query, 0), at(level.side, query))
+        } else {
+            at(query, key)
+        }
     }
 
     #[test]
@@ -230,7 +285,11 @@ mod tests {
                 values[query * t + key] = 0.75;
                 let map = MapPyramid::new(t, true, &values);
                 for (i, level) in map.shape().levels().enumerate() {
-                    assert_eq!(texel(&map.words, level, query >> i, key >> i), 0.75, "t {t} level {i}");
+                    assert_eq!(
+                        texel(&map.words, level, query >> i, key >> i),
+                        0.75,
+                        "t {t} level {i}"
+                    );
                 }
             }
         }
@@ -278,7 +337,9 @@ mod tests {
     #[test]
     fn the_first_key_is_apart_at_every_level() {
         let t = 9;
-        let values: Vec<f32> = (0..t * t).map(|i| if i % t == 0 { 1.0 } else { 0.25 }).collect();
+        let values: Vec<f32> = (0..t * t)
+            .map(|i| if i % t == 0 { 1.0 } else { 0.25 })
+            .collect();
         let map = MapPyramid::new(t, true, &values);
         for level in map.shape().levels() {
             let main = map.words[level.offset] & 0xffff;
@@ -295,6 +356,9 @@ mod tests {
 
     #[test]
     fn no_two_maps_share_an_id() {
-        assert_ne!(MapPyramid::new(0, true, &[]).id, MapPyramid::new(0, true, &[]).id);
+        assert_ne!(
+            MapPyramid::new(0, true, &[]).id,
+            MapPyramid::new(0, true, &[]).id
+        );
     }
 }

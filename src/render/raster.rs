@@ -33,7 +33,8 @@ pub(crate) fn paint(draw: &Draw, sources: Sources<'_>, image: &mut ColorImage, c
             for x in columns.clone() {
                 if let Some(rgb) = pixel(draw, sources, cell, [x, y]) {
                     let [r, g, b, _] = rgb.to_le_bytes();
-                    image.pixels[row + (origin[0] + x as i32 - corner[0]) as usize] = Color32::from_rgb(r, g, b);
+                    image.pixels[row + (origin[0] + x as i32 - corner[0]) as usize] =
+                        Color32::from_rgb(r, g, b);
                 }
             }
         }
@@ -53,14 +54,17 @@ fn pixel(draw: &Draw, sources: Sources<'_>, cell: u32, [x, y]: [u32; 2]) -> Opti
     let mut rgb = if masked {
         masked_color()
     } else {
-        let mut best = 0;
-        for q in query..=last_query {
-            for k in key..=last_key {
-                best = greater(best, half_at(draw, sources.texels, cell, q, k));
-            }
-            if key == 0 && !draw.hide_first_key {
-                best = greater(best, half_at(draw, sources.texels, cell, draw.side, q));
-            }
+        let half_at = |row, column| half_at(draw, sources.texels, cell, row, column);
+        let mut best = greater(half_at(query, key), half_at(query, last_key));
+        best = greater(
+            best,
+            greater(half_at(last_query, key), half_at(last_query, last_key)),
+        );
+        if key == 0 && !draw.hide_first_key {
+            best = greater(
+                best,
+                greater(half_at(draw.side, query), half_at(draw.side, last_query)),
+            );
         }
         color(sources.lut, best)
     };
@@ -81,7 +85,7 @@ fn pixel(draw: &Draw, sources: Sources<'_>, cell: u32, [x, y]: [u32; 2]) -> Opti
 
 fn footprint(word: u32) -> (u32, u32) {
     let first = word & entry::FIRST;
-    (first, first + (word >> entry::FURTHER_SHIFT & entry::FURTHER))
+    (first, first + (word >> entry::NEXT_SHIFT & 1))
 }
 
 fn half_at(draw: &Draw, texels: &[u32], cell: u32, row: u32, column: u32) -> u16 {

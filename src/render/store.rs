@@ -95,13 +95,22 @@ impl Heatmaps {
         target: wgpu::TextureFormat,
         status: Arc<Status>,
     ) -> Self {
-        let storage = |binding| layout_entry(binding, wgpu::BufferBindingType::Storage { read_only: true }, false);
+        let storage = |binding| {
+            layout_entry(
+                binding,
+                wgpu::BufferBindingType::Storage { read_only: true },
+                false,
+            )
+        };
         let uniform = wgpu::BindGroupLayoutEntry {
             visibility: wgpu::ShaderStages::VERTEX_FRAGMENT,
             ..layout_entry(0, wgpu::BufferBindingType::Uniform, true)
         };
         let layout = |label, entries: &[wgpu::BindGroupLayoutEntry]| {
-            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries })
+            device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some(label),
+                entries,
+            })
         };
         let view_layout = layout("heatmap view", &[uniform, storage(1), storage(2)]);
         let map_layout = layout("heatmap map", &[storage(0)]);
@@ -131,7 +140,8 @@ impl Heatmaps {
         self.uploaded = 0;
         self.status.pending.store(false, Ordering::Relaxed);
         let frame = self.frame;
-        self.overviews.retain(|_, resident| frame - resident.last_drawn < KEEP_FRAMES);
+        self.overviews
+            .retain(|_, resident| frame - resident.last_drawn < KEEP_FRAMES);
         if self.luts.len() > KEEP_LUTS {
             self.luts.retain(|_, lut| frame - lut.last_drawn <= 1);
         }
@@ -139,7 +149,12 @@ impl Heatmaps {
     }
 
     /// Brings a row of a grid up to date, or leaves it as it was when the frame has uploaded enough. Whether it is.
-    pub(crate) fn ensure_overview(&mut self, grid: egui::Id, row: usize, layer: &LayerOverview) -> bool {
+    pub(crate) fn ensure_overview(
+        &mut self,
+        grid: egui::Id,
+        row: usize,
+        layer: &LayerOverview,
+    ) -> bool {
         let shape = MapShape::of_layer(layer);
         let bytes = 4 * layer.words.len() as u64;
         let known = self.overviews.get_mut(&(grid, row));
@@ -154,11 +169,19 @@ impl Heatmaps {
             return false;
         }
         self.uploaded += bytes;
-        let same_shape = self.overviews.get_mut(&(grid, row)).filter(|resident| resident.shape == shape);
+        let same_shape = self
+            .overviews
+            .get_mut(&(grid, row))
+            .filter(|resident| resident.shape == shape);
         if let Some(resident) = same_shape {
             resident.id = layer.id;
-            for (chunk, words) in resident.chunks.iter().zip(chunks_of(&layer.words, shape, chunk_heads(&self.device, shape))) {
-                self.queue.write_buffer(&chunk.buffer, 0, bytemuck::cast_slice(words));
+            for (chunk, words) in resident.chunks.iter().zip(chunks_of(
+                &layer.words,
+                shape,
+                chunk_heads(&self.device, shape),
+            )) {
+                self.queue
+                    .write_buffer(&chunk.buffer, 0, bytemuck::cast_slice(words));
             }
         } else {
             let resident = self.upload(layer.id, shape, &layer.words);
@@ -170,7 +193,9 @@ impl Heatmaps {
 
     /// The shape of what a row of a grid shows at present.
     pub(crate) fn overview_shape(&self, grid: egui::Id, row: usize) -> Option<MapShape> {
-        self.overviews.get(&(grid, row)).map(|resident| resident.shape)
+        self.overviews
+            .get(&(grid, row))
+            .map(|resident| resident.shape)
     }
 
     /// Uploads a map that is not there yet. The caller has seen that it fits a storage binding.
@@ -181,18 +206,19 @@ impl Heatmaps {
         }
         let resident = self.upload(map.id, MapShape::of_map(map), &map.words);
         self.maps.insert(map.id, resident);
-        self.evict_maps(FULL_MAP_BYTES);
-        self.count_bytes();
-    }
-
-    fn evict_maps(&mut self, budget: u64) {
-        let mut total: u64 = self.maps.values().map(|resident| resident.bytes).sum();
-        while total > budget {
-            let oldest = self.maps.values().filter(|r| r.last_drawn < self.frame).min_by_key(|r| r.last_drawn);
-            let Some((id, bytes)) = oldest.map(|r| (r.id, r.bytes)) else { return };
+        let kept = self
+            .maps
+            .values()
+            .map(|r| Kept {
+                last_drawn: r.last_drawn,
+                id: r.id,
+                bytes: r.bytes,
+            })
+            .collect();
+        for id in evicted(kept, self.frame, FULL_MAP_BYTES) {
             self.maps.remove(&id);
-            total -= bytes;
         }
+        self.count_bytes();
     }
 
     /// A grid's view: the draws of its rows, with the row they are of.
@@ -204,8 +230,12 @@ impl Heatmaps {
         scale: &ColorScale,
         screen: [u32; 2],
     ) -> Option<View> {
-        let rows = draws.iter().filter_map(|(row, draw)| Some((self.overviews.get(&(grid, *row))?, draw)));
-        let draws = rows.flat_map(|(resident, draw)| chunk_draws(resident, draw)).collect();
+        let rows = draws
+            .iter()
+            .filter_map(|(row, draw)| Some((self.overviews.get(&(grid, *row))?, draw)));
+        let draws = rows
+            .flat_map(|(resident, draw)| chunk_draws(resident, draw))
+            .collect();
         self.view(draws, tables, scale, screen)
     }
 
@@ -221,7 +251,12 @@ impl Heatmaps {
         self.view(draws, tables, scale, screen)
     }
 
-    pub(crate) fn paint(&self, view: &View, pass: &mut wgpu::RenderPass<'static>, screen: [u32; 2]) {
+    pub(crate) fn paint(
+        &self,
+        view: &View,
+        pass: &mut wgpu::RenderPass<'static>,
+        screen: [u32; 2],
+    ) {
         // egui's viewport is the view; the draws are in pixels of the screen.
         pass.set_viewport(0.0, 0.0, screen[0] as f32, screen[1] as f32, 0.0, 1.0);
         pass.set_pipeline(&self.pipeline);
@@ -249,7 +284,11 @@ impl Heatmaps {
             bytes[..4 * DRAW_WORDS].copy_from_slice(bytemuck::cast_slice(&draw.words(screen)));
         }
         let uniforms = self.buffer("heatmap draws", &uniforms, wgpu::BufferUsages::UNIFORM);
-        let tables = self.buffer("heatmap tables", bytemuck::cast_slice(tables), wgpu::BufferUsages::STORAGE);
+        let tables = self.buffer(
+            "heatmap tables",
+            bytemuck::cast_slice(tables),
+            wgpu::BufferUsages::STORAGE,
+        );
         self.ensure_lut(scale);
         let lut = &self.luts.get(&LutKey::of(scale))?.buffer;
         let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -264,16 +303,28 @@ impl Heatmaps {
                         size: NonZeroU64::new(4 * DRAW_WORDS as u64),
                     }),
                 },
-                wgpu::BindGroupEntry { binding: 1, resource: tables.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 2, resource: lut.as_entire_binding() },
+                wgpu::BindGroupEntry {
+                    binding: 1,
+                    resource: tables.as_entire_binding(),
+                },
+                wgpu::BindGroupEntry {
+                    binding: 2,
+                    resource: lut.as_entire_binding(),
+                },
             ],
         });
-        let draws = draws.into_iter().enumerate().map(|(i, (draw, map))| ViewDraw {
-            uniform_offset: (i * stride) as u32,
-            map,
-            n_cells: draw.n_cells,
-        });
-        Some(View { bind_group, draws: draws.collect() })
+        let draws = draws
+            .into_iter()
+            .enumerate()
+            .map(|(i, (draw, map))| ViewDraw {
+                uniform_offset: (i * stride) as u32,
+                map,
+                n_cells: draw.n_cells,
+            });
+        Some(View {
+            bind_group,
+            draws: draws.collect(),
+        })
     }
 
     fn ensure_lut(&mut self, scale: &ColorScale) {
@@ -283,28 +334,59 @@ impl Heatmaps {
             return;
         }
         let words = lut(scale);
-        let buffer = self.buffer("heatmap colours", bytemuck::cast_slice(&words), wgpu::BufferUsages::STORAGE);
-        self.luts.insert(key, Lut { buffer, last_drawn: self.frame });
+        let buffer = self.buffer(
+            "heatmap colours",
+            bytemuck::cast_slice(&words),
+            wgpu::BufferUsages::STORAGE,
+        );
+        self.luts.insert(
+            key,
+            Lut {
+                buffer,
+                last_drawn: self.frame,
+            },
+        );
     }
 
     fn upload(&self, id: u64, shape: MapShape, words: &[u32]) -> Resident {
         let heads = chunk_heads(&self.device, shape);
-        let chunks = chunks_of(words, shape, heads).enumerate().map(|(i, words)| {
-            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-            let buffer = self.buffer("heatmap map", bytemuck::cast_slice(words), usage);
-            let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some("heatmap map"),
-                layout: &self.map_layout,
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: buffer.as_entire_binding() }],
+        let chunks = chunks_of(words, shape, heads)
+            .enumerate()
+            .map(|(i, words)| {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+                let buffer = self.buffer("heatmap map", bytemuck::cast_slice(words), usage);
+                let bind_group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some("heatmap map"),
+                    layout: &self.map_layout,
+                    entries: &[wgpu::BindGroupEntry {
+                        binding: 0,
+                        resource: buffer.as_entire_binding(),
+                    }],
+                });
+                let n_cells = (words.len() / shape.head_words()) as u32;
+                Chunk {
+                    first_cell: (i * heads) as u32,
+                    n_cells,
+                    buffer,
+                    bind_group,
+                }
             });
-            let n_cells = (words.len() / shape.head_words()) as u32;
-            Chunk { first_cell: (i * heads) as u32, n_cells, buffer, bind_group }
-        });
-        Resident { id, shape, chunks: chunks.collect(), bytes: 4 * words.len() as u64, last_drawn: self.frame }
+        Resident {
+            id,
+            shape,
+            chunks: chunks.collect(),
+            bytes: 4 * words.len() as u64,
+            last_drawn: self.frame,
+        }
     }
 
     fn buffer(&self, label: &str, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor { label: Some(label), contents, usage })
+        self.device
+            .create_buffer_init(&wgpu::util::BufferInitDescriptor {
+                label: Some(label),
+                contents,
+                usage,
+            })
     }
 
     fn count_bytes(&self) {
@@ -314,11 +396,38 @@ impl Heatmaps {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
+    last_drawn: u64,
+    id: u64,
+    bytes: u64,
+}
+
+/// What has to go for the rest to fit: the least recently drawn first, but nothing of the current frame.
+fn evicted(mut kept: Vec<Kept>, frame: u64, budget: u64) -> Vec<u64> {
+    kept.sort_unstable();
+    let mut total: u64 = kept.iter().map(|map| map.bytes).sum();
+    let goes = kept.into_iter().take_while(|map| {
+        let goes = total > budget && map.last_drawn < frame;
+        total -= map.bytes;
+        goes
+    });
+    goes.map(|map| map.id).collect()
+}
+
 /// A row's draw, for each chunk that holds some of its heads.
 fn chunk_draws(resident: &Resident, draw: &Draw) -> impl Iterator<Item = (Draw, wgpu::BindGroup)> {
     resident.chunks.iter().filter_map(move |chunk| {
-        let n_cells = draw.n_cells.saturating_sub(chunk.first_cell).min(chunk.n_cells);
-        (n_cells > 0).then(|| (draw.from_cell(chunk.first_cell, n_cells), chunk.bind_group.clone()))
+        let n_cells = draw
+            .n_cells
+            .saturating_sub(chunk.first_cell)
+            .min(chunk.n_cells);
+        (n_cells > 0).then(|| {
+            (
+                draw.from_cell(chunk.first_cell, n_cells),
+                chunk.bind_group.clone(),
+            )
+        })
     })
 }
 
@@ -333,14 +442,24 @@ fn chunks_of(words: &[u32], shape: MapShape, heads: usize) -> impl Iterator<Item
 
 /// The largest map that can be drawn.
 pub(crate) fn max_map_bytes(limits: &wgpu::Limits) -> u64 {
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    limits
+        .max_storage_buffer_binding_size
+        .min(limits.max_buffer_size)
 }
 
-fn layout_entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
+fn layout_entry(
+    binding: u32,
+    ty: wgpu::BufferBindingType,
+    has_dynamic_offset: bool,
+) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::FRAGMENT,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None },
+        ty: wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset,
+            min_binding_size: None,
+        },
         count: None,
     }
 }
@@ -387,4 +506,24 @@ fn pipeline(
         multiview_mask: None,
         cache: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_drawn_maps_go_but_none_of_the_current_frame() {
+        let kept = || {
+            [(7, 1, 40), (9, 2, 40), (3, 3, 40)].map(|(last_drawn, id, bytes)| Kept {
+                last_drawn,
+                id,
+                bytes,
+            })
+        };
+        assert!(evicted(kept().into(), 9, 120).is_empty());
+        assert_eq!(evicted(kept().into(), 9, 119), [3]);
+        assert_eq!(evicted(kept().into(), 9, 50), [3, 1]);
+        assert_eq!(evicted(kept().into(), 9, 0), [3, 1]);
+    }
 }
