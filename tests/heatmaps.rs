@@ -3,6 +3,8 @@
 //! Needs a Vulkan driver (mesa-vulkan-drivers will do). Without one the tests are skipped, but fail when `CI` is set.
 //! With `HEADSCOPE_PICTURES=folder` the pictures are written there to be looked at.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test program")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -193,7 +195,7 @@ fn every_sink_and_diagonal_is_one_even_line_in_every_cell() {
         ..grid(vec![Some(layer.clone()), Some(layer)])
     };
     let picture = render(&mut offscreen, 1.0, |painter, rect, backend| {
-        paint_grid(backend, painter, rect, draw.clone())
+        paint_grid(backend, painter, rect, draw.clone());
     });
     let bright = |x: u32, y: u32| picture.get_pixel(x, y).0[..3] == LINEAR.map.table()[255][..3];
     for row in 0..2 {
@@ -327,11 +329,11 @@ fn a_layer_over_the_gpus_limit_is_drawn_in_parts_and_a_map_by_the_cpu() {
         ..grid(vec![Some(layer)])
     };
     same_picture(&mut offscreen, "parts", |painter, rect, backend| {
-        paint_grid(backend, painter, rect, draw.clone())
+        paint_grid(backend, painter, rect, draw.clone());
     });
     let map = Arc::new(MapPyramid::new(400, true, &noise(400 * 400, 8, false)));
     same_picture(&mut offscreen, "map", |painter, rect, backend| {
-        paint_matrix(backend, painter, rect, matrix(&map))
+        paint_matrix(backend, painter, rect, matrix(&map));
     });
 }
 
@@ -575,7 +577,7 @@ fn same_picture(
             paint(painter, rect, backend);
         });
         let cpu = render(offscreen, pixels_per_point, |painter, rect, _| {
-            paint(painter, rect, &cpu())
+            paint(painter, rect, &cpu());
         });
         let differ = gpu
             .enumerate_pixels()

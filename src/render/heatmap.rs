@@ -39,7 +39,7 @@ pub fn paint_grid(backend: &Backend, painter: &Painter, rect: Rect, draw: GridDr
             ))
         })
         .collect();
-    paint_on_cpu(&painter, draw.id, &draws, &plan.tables, &draw.scale);
+    paint_on_cpu(&painter, draw.id, &draws, &plan.tables, draw.scale);
 }
 
 /// Paints a matrix that fills `rect`.
@@ -59,7 +59,7 @@ pub fn paint_matrix(backend: &Backend, painter: &Painter, rect: Rect, draw: Matr
             draw.id,
             &[(plan, draw.map.id, &draw.map.words)],
             &tables,
-            &draw.scale,
+            draw.scale,
         );
     }
 }
@@ -114,12 +114,12 @@ impl Callback {
                             .map(|draw| (row, draw)),
                     );
                 }
-                maps.grid_view(draw.id, &draws, &plan.tables, &draw.scale, screen)
+                maps.grid_view(draw.id, &draws, &plan.tables, draw.scale, screen)
             }
             Content::Matrix { draw, rect } => {
                 let (plan, tables) = matrix_plan(draw, *rect, pixels_per_point)?;
                 maps.ensure_map(&draw.map);
-                maps.map_view(draw.map.id, &plan, &tables, &draw.scale, screen)
+                maps.map_view(draw.map.id, &plan, &tables, draw.scale, screen)
             }
         }
     }
@@ -164,7 +164,7 @@ fn paint_on_cpu(
     id: egui::Id,
     draws: &[(Draw, u64, &[u32])],
     tables: &[u32],
-    scale: &ColorScale,
+    scale: ColorScale,
 ) {
     let pixels_per_point = painter.pixels_per_point();
     let clip = painter.clip_rect();
@@ -214,7 +214,7 @@ fn paint_on_cpu(
         memory
             .caches
             .cache::<Painted>()
-            .set(id, (key, texture.clone()))
+            .set(id, (key, texture.clone()));
     });
     let place = Rect::from_min_size(
         egui::pos2(corner[0] as f32, corner[1] as f32) / pixels_per_point,

@@ -16,7 +16,7 @@ pub(crate) struct LutKey {
 }
 
 impl LutKey {
-    pub(crate) fn of(scale: &ColorScale) -> Self {
+    pub(crate) fn of(scale: ColorScale) -> Self {
         Self {
             map: scale.map,
             log: scale.log,
@@ -25,7 +25,7 @@ impl LutKey {
     }
 }
 
-pub(crate) fn lut(scale: &ColorScale) -> Vec<u32> {
+pub(crate) fn lut(scale: ColorScale) -> Vec<u32> {
     let mut words = Vec::with_capacity(LUT_WORDS);
     words.extend(
         scale
@@ -60,7 +60,7 @@ mod tests {
         for map in Colormap::ALL {
             for log in [false, true] {
                 let scale = ColorScale { map, log, max: 0.7 };
-                let lut = lut(&scale);
+                let lut = lut(scale);
                 assert_eq!(lut.len(), LUT_WORDS);
                 for value in [0.0, 1e-5, 0.001, 0.35, 0.7, 2.0, f32::INFINITY, -0.2, -0.7] {
                     let half = half::f16::from_f32(value);

@@ -178,7 +178,7 @@ impl Draw {
     }
 
     /// The same row from its `first` cell on.
-    pub(crate) fn from_cell(&self, first: u32, n_cells: u32) -> Self {
+    pub(crate) fn starting_at(&self, first: u32, n_cells: u32) -> Self {
         let x = self.origin[0] + (first * self.pitch) as i32;
         let styles = self.styles + STYLE_WORDS * first;
         Self {

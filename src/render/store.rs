@@ -227,7 +227,7 @@ impl Heatmaps {
         grid: egui::Id,
         draws: &[(usize, Draw)],
         tables: &[u32],
-        scale: &ColorScale,
+        scale: ColorScale,
         screen: [u32; 2],
     ) -> Option<View> {
         let rows = draws
@@ -244,7 +244,7 @@ impl Heatmaps {
         map: u64,
         draw: &Draw,
         tables: &[u32],
-        scale: &ColorScale,
+        scale: ColorScale,
         screen: [u32; 2],
     ) -> Option<View> {
         let draws = chunk_draws(self.maps.get(&map)?, draw).collect();
@@ -271,7 +271,7 @@ impl Heatmaps {
         &mut self,
         draws: Vec<(Draw, wgpu::BindGroup)>,
         tables: &[u32],
-        scale: &ColorScale,
+        scale: ColorScale,
         screen: [u32; 2],
     ) -> Option<View> {
         if draws.is_empty() {
@@ -327,7 +327,7 @@ impl Heatmaps {
         })
     }
 
-    fn ensure_lut(&mut self, scale: &ColorScale) {
+    fn ensure_lut(&mut self, scale: ColorScale) {
         let key = LutKey::of(scale);
         if let Some(known) = self.luts.get_mut(&key) {
             known.last_drawn = self.frame;
@@ -424,7 +424,7 @@ fn chunk_draws(resident: &Resident, draw: &Draw) -> impl Iterator<Item = (Draw, 
             .min(chunk.n_cells);
         (n_cells > 0).then(|| {
             (
-                draw.from_cell(chunk.first_cell, n_cells),
+                draw.starting_at(chunk.first_cell, n_cells),
                 chunk.bind_group.clone(),
             )
         })
