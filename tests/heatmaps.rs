@@ -236,26 +236,63 @@ fn a_changed_layer_replaces_the_one_before_and_memory_is_counted() {
     let Some(mut offscreen) = offscreen() else {
         return;
     };
-    let mut bytes = Vec::new();
-    for (t, value) in [(8, 0.0), (8, 1.0), (16, 0.5)] {
+    let [a, b, larger] = [(8, 0.0), (8, 1.0), (16, 0.5)].map(|(t, value)| {
         let layer = LayerOverview::new(0, 1, t, false, &vec![value; t * t]);
-        let draw = grid(vec![Some(Arc::new(layer))]);
+        (grid(vec![Some(Arc::new(layer))]), value)
+    });
+    let mut bytes = Vec::new();
+    for (draw, value) in [&a, &b, &a, &larger] {
         let picture = render(&mut offscreen, 1.0, |painter, rect, backend| {
             paint_grid(backend, painter, rect, draw.clone());
         });
         let index = (value * 255.0 + 0.5) as usize;
-        assert_eq!(
-            picture.get_pixel(30, 30).0[..3],
-            LINEAR.map.table()[index][..3],
-            "{value}"
-        );
+        let expected = &LINEAR.map.table()[index][..3];
+        assert_eq!(picture.get_pixel(30, 30).0[..3], *expected, "{value}");
         bytes.push(offscreen.backend().memory_bytes());
     }
-    assert_eq!(bytes[0], bytes[1]);
+    assert_eq!(bytes[0], bytes[2]);
     assert!(
-        bytes[1] < bytes[2] && bytes[2] < 4 * bytes[0] + 100,
+        bytes[2] < bytes[3] && bytes[3] < 4 * bytes[0] + 100,
         "{bytes:?}"
     );
+}
+
+#[test]
+fn a_style_is_its_own_cells_alone() {
+    let Some(mut offscreen) = offscreen() else {
+        return;
+    };
+    let layer = Arc::new(LayerOverview::new(0, 2, 4, false, &[0.0; 32]));
+    let mut draw = grid(vec![Some(layer.clone()), Some(layer)]);
+    draw.layout.columns = 2;
+    draw.styles = vec![CellStyle::default(); 4];
+    draw.styles[2].tint = [250, 0, 0, 255];
+    let picture = render(&mut offscreen, 1.0, |painter, rect, backend| {
+        paint_grid(backend, painter, rect, draw.clone());
+    });
+    for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let red = picture.get_pixel(62 * column + 30, 62 * row + 30).0[0] == 250;
+        assert_eq!(red, (row, column) == (1, 0), "row {row} column {column}");
+    }
+}
+
+#[test]
+fn a_hidden_first_key_does_not_hide_the_keys_pooled_with_it() {
+    let Some(mut offscreen) = offscreen() else {
+        return;
+    };
+    let t = 300;
+    let second_key = (0..t * t).map(|i| f32::from(u8::from(i % t == 1)));
+    let layer = LayerOverview::new(0, 1, t, false, &second_key.collect::<Vec<_>>());
+    assert!(layer.side < t);
+    let mut draw = grid(vec![Some(Arc::new(layer))]);
+    draw.hide_first_key = true;
+    draw.layout.cell = 150.0;
+    let picture = render(&mut offscreen, 1.0, |painter, rect, backend| {
+        paint_grid(backend, painter, rect, draw.clone());
+    });
+    let brightest = &LINEAR.map.table()[255][..3];
+    assert_eq!(picture.get_pixel(0, 100).0[..3], *brightest);
 }
 
 #[test]
