@@ -13,7 +13,7 @@ use super::{Backend, install};
 
 /// A software rasteriser may take seconds for a large picture; more means that the device hangs.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest animation steps are this far apart, so that what moves has settled after a few frames.
+/// Frames are so far apart that what is animated has arrived after a few.
 const FRAME_SECONDS: f64 = 0.5;
 /// Frames that may be added until all maps are uploaded.
 const UPLOAD_FRAMES: usize = 100;
@@ -92,7 +92,8 @@ impl Offscreen {
         &self.errors
     }
 
-    /// Runs an interface for some frames, more if maps are still being uploaded, and returns its last picture.
+    /// Runs an interface for some frames, more if maps are still being uploaded, and returns its last picture. Where
+    /// the interface paints no background, it is transparent.
     pub fn render(
         &mut self,
         frame: Frame,
