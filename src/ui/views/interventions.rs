@@ -1,0 +1,3 @@
+//! Stub.
+#[derive(Default)]
+pub struct State {}
