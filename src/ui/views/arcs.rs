@@ -123,7 +123,7 @@ fn toolbar(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         ui.separator();
         for (i, head) in cx.session.view.selection.iter().take(MOST_HEADS).enumerate() {
             let (rect, _) = ui.allocate_exact_size(vec2(14.0, 4.0), Sense::HOVER);
-            ui.painter().rect_filled(rect, 2.0, cx.theme.series[i]);
+            ui.painter().rect_filled(rect, 2.0, cx.theme.series(i));
             ui.label(edits::head_name(&cx.model.spec, *head));
         }
         let more = cx.session.view.selection.len().saturating_sub(MOST_HEADS);
@@ -226,10 +226,10 @@ impl Sheet {
                     continue;
                 }
                 let strength = (edge.value.abs() / lines.full).clamp(0.0, 1.0);
-                let color = if scale.diverging && !several {
+                let color = if scale.map.is_diverging() && !several {
                     if edge.value > 0.0 { cx.theme.positive } else { cx.theme.negative }
                 } else {
-                    cx.theme.series[i % cx.theme.series.len()]
+                    cx.theme.series(i)
                 };
                 let lit = is_lit(cx, state.hovered, lines.head, edge);
                 let opacity = match lit {

@@ -5,14 +5,14 @@ mod labels;
 use egui::{Key, Rect, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
 use super::paint::{self, MatrixDraw, Textures, Window};
-use crate::colormap::Colormap;
+use crate::colormap::{ColorScale, Colormap};
 use crate::model::tokenizer::Piece;
 use crate::session::{Shown, View};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::map::{self, Map, MapKey};
-use crate::ui::widgets::scale::{self, ColorScale};
+use crate::ui::widgets::scale;
 use crate::ui::widgets::{edits, message, tokens};
 
 #[derive(Default)]
@@ -416,7 +416,7 @@ fn color_picker(ui: &mut Ui, map: &mut Colormap, diverging: bool) {
         &[Colormap::Viridis, Colormap::Cividis, Colormap::Blues]
     };
     egui::ComboBox::from_id_salt("colours")
-        .selected_text(format!("{map:?}"))
+        .selected_text(map.name())
         .width(84.0)
         .show_ui(ui, |ui| {
             for choice in choices {
@@ -427,7 +427,7 @@ fn color_picker(ui: &mut Ui, map: &mut Colormap, diverging: bool) {
                         let strip = Rect::from_min_size(pos2(x, rect.top()), vec2(2.5, 12.0));
                         ui.painter().rect_filled(strip, 0.0, scale::sample(*choice, i as f32 / 23.0));
                     }
-                    ui.selectable_value(map, *choice, format!("{choice:?}"));
+                    ui.selectable_value(map, *choice, choice.name());
                 });
             }
         })

@@ -229,7 +229,7 @@ fn edges(
         );
         let hovered = cx.focus.hovered() == Some(Item::Cell { head, query, key });
         let text = if out {
-            RichText::new(format!("✕ {name}")).strikethrough().color(cx.theme.cell_edited)
+            RichText::new(format!("× {name}")).strikethrough().color(cx.theme.cell_edited)
         } else if hovered {
             RichText::new(&name).color(cx.theme.hover_stroke)
         } else {

@@ -3,13 +3,13 @@
 use egui::{Align2, FontId, Key, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
 use super::paint::{self, CellFlags, GridDraw, GridRow, Textures};
+use crate::colormap::ColorScale;
 use crate::ids::HeadId;
 use crate::session::Shown;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::map::{Edge, Map, MapKey};
-use crate::ui::widgets::scale::ColorScale;
 use crate::ui::widgets::{alpha, edits, head_menu, tokens};
 
 #[derive(Default)]
@@ -127,8 +127,7 @@ fn draw(
         pitch: layout.pitch,
         scale: ColorScale {
             map: view.colormap,
-            high: 1.0,
-            diverging: false,
+            max: 1.0,
             log: view.log_scale,
         },
     };

@@ -9,7 +9,8 @@ use crate::ids::HeadId;
 use crate::session::Shown;
 use crate::ui::context::ViewContext;
 use crate::ui::widgets::map::{Map, MapKey};
-use crate::ui::widgets::scale::{ColorScale, sample};
+use crate::colormap::ColorScale;
+use crate::ui::widgets::scale::sample;
 use crate::worker::LiveLayer;
 
 /// Textures of what was painted last, one a place.
@@ -280,7 +281,7 @@ fn image(map: &Map<'_>, key: &Key) -> ColorImage {
                 }
             }
             pixels.push(value.map_or(key.masked, |value| {
-                shades[(key.scale.position(value) * SHADES as f32) as usize]
+                shades[(key.scale.t(value) * SHADES as f32) as usize]
             }));
         }
     }

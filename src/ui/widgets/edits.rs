@@ -52,8 +52,8 @@ pub fn layer_badge(session: &Session, layer: usize) -> Option<String> {
 /// An operation as one or two signs.
 pub fn mark(op: &Op) -> String {
     match op {
-        Op::Zero | Op::ZeroKeepBias => "✕".into(),
-        Op::Mean => "x̄".into(),
+        Op::Zero | Op::ZeroKeepBias => "×".into(),
+        Op::Mean => "μ".into(),
         Op::Resample => "⇄".into(),
         Op::Scale(factor) => format!("×{}", trimmed(factor.get())),
         Op::Add { .. } => "+".into(),

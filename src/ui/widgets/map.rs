@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::scale::ColorScale;
+use crate::colormap::ColorScale;
 use crate::experiment::LayerMaps;
 use crate::ids::HeadId;
 use crate::session::{Shown, View};
@@ -157,8 +157,7 @@ impl<'a> Map<'a> {
 
 /// The colours of maps that are drawn side by side: one scale for all of them. `largest` is over these maps.
 pub fn scale(view: &View, largest: f32) -> ColorScale {
-    let diverging = view.shown == Shown::Change;
-    let high = match view.shown {
+    let max = match view.shown {
         // One full scale for attention, so that maps compare; without the sink, up to what is left.
         Shown::Attention if !view.hide_sink => 1.0,
         // Changes of rounding size stay pale.
@@ -166,9 +165,11 @@ pub fn scale(view: &View, largest: f32) -> ColorScale {
         _ => largest,
     };
     ColorScale {
-        map: if diverging { view.diverging } else { view.colormap },
-        high,
-        diverging,
+        map: match view.shown {
+            Shown::Change => view.diverging,
+            Shown::Attention | Shown::ValueWeighted => view.colormap,
+        },
+        max,
         log: view.log_scale,
     }
 }

@@ -3,6 +3,7 @@
 pub mod alpha;
 pub mod edits;
 pub mod head_menu;
+pub mod icons;
 pub mod map;
 pub mod message;
 pub mod scale;

@@ -9,6 +9,7 @@ use crate::session::EditRow;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
+use crate::ui::widgets::icons::{self, Icon};
 use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
 
 /// The row that a drag carries.
@@ -59,16 +60,11 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
             cx.push(Action::SetEnabled { row: i, enabled: on });
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-            let button = |ui: &mut Ui, sign: &str, name: &str| {
-                ui.add(Button::new(sign).frame_when_inactive(false).min_size(vec2(20.0, 0.0)))
-                    .on_hover_text(name)
-                    .accessible_name(format!("{name} row {}", i + 1))
-                    .clicked()
-            };
-            if button(ui, "🗑", "Delete") {
+            ui.spacing_mut().item_spacing.x = 0.0;
+            if icons::button(ui, Icon::Delete, &format!("Delete row {}", i + 1)).clicked() {
                 cx.push(Action::RemoveEdit(i));
             }
-            if button(ui, "🗐", "Duplicate") {
+            if icons::button(ui, Icon::Duplicate, &format!("Duplicate row {}", i + 1)).clicked() {
                 cx.push(Action::DuplicateEdit(i));
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {

@@ -78,7 +78,7 @@ fn chip(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, answer: &str) {
         1 => "− ",
         _ => "",
     };
-    let text = RichText::new(format!("{sign}{} ✕", tokens::visible(answer))).monospace();
+    let text = RichText::new(format!("{sign}{} ×", tokens::visible(answer))).monospace();
     let text = if resolved.is_some_and(|resolved| resolved.n_tokens > 1) {
         text.color(cx.theme.warn)
     } else {
