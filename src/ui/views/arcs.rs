@@ -83,7 +83,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         });
     });
     let column = column_width(ui, pieces, n_tokens);
-    egui::ScrollArea::vertical().auto_shrink(false).show_viewport(ui, |ui, viewport| {
+    egui::ScrollArea::vertical().id_salt("arcs").auto_shrink(false).show_viewport(ui, |ui, viewport| {
         ui.set_min_height(ROW * n_tokens as f32);
         let rect = Rect::from_min_size(
             ui.min_rect().min,

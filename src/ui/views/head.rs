@@ -40,7 +40,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         );
         return;
     };
-    egui::ScrollArea::vertical().auto_shrink([false, true]).show(ui, |ui| {
+    egui::ScrollArea::vertical().id_salt("head").auto_shrink([false, true]).show(ui, |ui| {
         title(cx, ui, head);
         factor(cx, ui, head);
         ablations(cx, ui, head);
@@ -126,7 +126,7 @@ fn ablations(cx: &ViewContext<'_>, ui: &mut Ui, head: HeadId) {
         ui.spacing_mut().item_spacing.x = 4.0;
         let ablated = edits::is_ablated(cx.session, head);
         if ui
-            .add(egui::Button::selectable(ablated, "Zero").frame(true))
+            .add(egui::Button::selectable(ablated, "Zero").frame_when_inactive(true))
             .on_hover_text("z becomes 0 (Space in the grid)")
             .clicked()
         {
@@ -145,7 +145,7 @@ fn ablations(cx: &ViewContext<'_>, ui: &mut Ui, head: HeadId) {
                 .iter()
                 .position(|row| row.enabled && row.edit == edit);
             let possible = row.is_some() || edit.op != Op::Resample || has_contrast;
-            let button = egui::Button::selectable(row.is_some(), label).frame(true);
+            let button = egui::Button::selectable(row.is_some(), label).frame_when_inactive(true);
             if ui
                 .add_enabled(possible, button)
                 .on_hover_text(hint)
@@ -219,7 +219,8 @@ fn edges(
         .filter(|(query, key)| *query < n_tokens && key <= query)
         .filter(|(query, key)| !seen.edges.iter().any(|edge| (edge.query, edge.key) == (*query, *key)))
         .map(|(query, key)| Edge { query, key, value: 0.0 });
-    for edge in seen.edges.iter().copied().chain(gone) {
+    ui.spacing_mut().item_spacing.y = 0.0;
+    for edge in gone.chain(seen.edges.iter().copied()) {
         let Edge { query, key, value } = edge;
         let out = edits::is_knocked_out(cx.session, head, query, key);
         let name = format!(

@@ -51,6 +51,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     let keyboard = keyboard(cx, ui, outer);
     let mut body_ui = ui.new_child(egui::UiBuilder::new().max_rect(body));
     let layout = egui::ScrollArea::both()
+        .id_salt("heads")
         .auto_shrink(false)
         .content_margin(0.0)
         .show_viewport(&mut body_ui, |ui, viewport| {
@@ -269,13 +270,11 @@ fn draw_badge(cx: &ViewContext<'_>, ui: &Ui, cell: Rect, text: &str) {
     let painter = ui.painter();
     let galley = painter.layout_no_wrap(text.into(), FontId::proportional(size), cx.theme.on_edited);
     let room = galley.size() + vec2(4.0, 0.0);
-    // A badge wider than its cell would cover the neighbour: then only its first sign.
-    if room.x > cell.width() {
-        let sign: String = text.chars().take(1).collect();
-        if sign != text {
-            draw_badge(cx, ui, cell, &sign);
-            return;
-        }
+    // A badge wider than its cell would cover the neighbour. A factor is then only called one.
+    if room.x > cell.width() && text.chars().count() > 1 {
+        let sign = text.chars().next().filter(|sign| *sign != '×').unwrap_or('α');
+        draw_badge(cx, ui, cell, &sign.to_string());
+        return;
     }
     let rect = Align2::RIGHT_TOP.anchor_size(cell.right_top(), room);
     painter.rect_filled(rect, 2.0, cx.theme.cell_edited);

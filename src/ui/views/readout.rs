@@ -34,7 +34,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     let width = ui.available_width();
     let height = ui.available_height();
     if width < TWO_COLUMNS {
-        egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
             question(cx, state, ui);
             ui.separator();
             answer_table(cx, state, ui, 260.0);
@@ -46,7 +46,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     let trace_beside = width >= THREE_COLUMNS;
     ui.horizontal_top(|ui| {
         column(ui, SIDE, height, |ui| {
-            egui::ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+            egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
                 question(cx, state, ui);
                 if !trace_beside {
                     ui.separator();

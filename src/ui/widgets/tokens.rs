@@ -40,11 +40,13 @@ pub fn at(tokens: &[Piece], position: usize) -> String {
     }
 }
 
-/// The label of a position without its number, cut to `max` characters.
+/// The label of a position without its number, cut to `max` characters. Special tokens have long names that say little:
+/// theirs are cut to 8.
 pub fn label(tokens: &[Piece], position: usize, max: usize) -> String {
-    tokens
-        .get(position)
-        .map_or_else(|| position.to_string(), |piece| short(&piece.text, max))
+    tokens.get(position).map_or_else(
+        || position.to_string(),
+        |piece| short(&piece.text, if piece.special { max.min(8) } else { max }),
+    )
 }
 
 /// A list of tokens to choose from; the position that was clicked.
@@ -58,6 +60,7 @@ pub fn list(
     let row = ui.spacing().interact_size.y;
     ui.set_min_width(160.0);
     egui::ScrollArea::vertical()
+        .id_salt("tokens")
         .max_height(260.0)
         .show_rows(ui, row, tokens.len(), |ui, rows| {
             for position in rows {

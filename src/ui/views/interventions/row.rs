@@ -38,8 +38,14 @@ pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usiz
                 first_line(cx, state, ui, i);
                 factor(cx, ui, i, edit);
             }
+            if edit.changes_nothing() {
+                let text = "No change: it leaves every value as it is";
+                ui.label(RichText::new(text).small().color(cx.theme.text_weak));
+            }
             if let Some(error) = error {
-                message::error(ui, cx.theme, error);
+                // The row itself says which edit it is.
+                let quoted = format!("edit `{edit}`: ");
+                message::error(ui, cx.theme, error.strip_prefix(&quoted).unwrap_or(error));
             }
         });
     });
@@ -71,9 +77,6 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
                 target(cx, state, ui, i, edit);
                 operation(cx, ui, i, edit);
                 positions(cx, ui, i, edit);
-                if edit.changes_nothing() {
-                    message::tag(ui, cx.theme, "no change", "It is applied, and leaves every value as it is");
-                }
             });
         });
     });

@@ -100,6 +100,7 @@ impl Cache {
         let bottom = ROW + ui.spacing().item_spacing.y;
         ui.spacing_mut().item_spacing.y = 0.0;
         egui::ScrollArea::vertical()
+            .id_salt("next tokens")
             .auto_shrink([false, true])
             .max_height((height - bottom).max(3.0 * ROW))
             .show_rows(ui, ROW, self.rows.len(), |ui, range| {
