@@ -5,3 +5,5 @@ pub mod command;
 pub mod context;
 pub mod focus;
 pub mod theme;
+pub mod views;
+pub mod widgets;

@@ -1,0 +1,22 @@
+//! The panels. Each draws from [`ViewContext`] and pushes actions; its `State` holds what is never saved (zoom, caches).
+//!
+//! [`ViewContext`]: crate::ui::context::ViewContext
+
+pub mod arcs;
+pub mod attention;
+pub mod head;
+pub mod heads;
+pub mod interventions;
+pub mod paint;
+pub mod readout;
+
+/// The unsaved state of all panels.
+#[derive(Default)]
+pub struct States {
+    pub heads: heads::State,
+    pub attention: attention::State,
+    pub arcs: arcs::State,
+    pub interventions: interventions::State,
+    pub head: head::State,
+    pub readout: readout::State,
+}
