@@ -1,0 +1,24 @@
+//! `headscope export`: a view as a figure or as data, without a display.
+
+use anyhow::Context as _;
+
+use super::CliError;
+use super::args::ExportArgs;
+use super::backend;
+use super::opened::Opened;
+use crate::session::write_atomically;
+
+pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
+    // Before the model is read: a wrong ending is wrong usage.
+    args.format()?;
+    let mut opened = Opened::new(&args.asked)?;
+    let outcome = opened.run()?;
+    let content = backend::draw(&opened, &outcome, args)?;
+    write_atomically(&args.output, &content)
+        .with_context(|| format!("cannot write the figure: {}", args.output.display()))?;
+    for warning in &opened.warnings {
+        eprintln!("warning: {warning}");
+    }
+    println!("{}", args.output.display());
+    Ok(())
+}
