@@ -1,4 +1,5 @@
 //! The command line end to end, through the built program: arguments, output, exit codes.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -62,7 +63,10 @@ impl Program {
         assert_eq!(answer.stdout, "", "{arguments:?}");
         for part in parts {
             let stderr = &answer.stderr;
-            assert!(stderr.contains(part), "{arguments:?}: `{stderr}` lacks `{part}`");
+            assert!(
+                stderr.contains(part),
+                "{arguments:?}: `{stderr}` lacks `{part}`"
+            );
         }
     }
 
@@ -82,7 +86,9 @@ impl Program {
 
 #[track_caller]
 fn assert_keys(value: &Value, keys: &[&str]) {
-    let object = value.as_object().unwrap_or_else(|| panic!("no object: {value}"));
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("no object: {value}"));
     assert_eq!(object.keys().collect::<Vec<_>>(), keys);
 }
 
@@ -94,13 +100,37 @@ fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
     let program = Program::new();
     program.refused(2, &["run"], &["MODEL | SESSION"]);
     program.refused(2, &["run", "demo", "--no-such"], &["--no-such"]);
-    program.refused(2, &["run", "demo", "--prompt", "a", "--ids", "1"], &["--prompt", "--ids"]);
-    program.refused(2, &["run", "demo", "--bos", "--no-bos"], &["--bos", "--no-bos"]);
-    program.refused(2, &["run", "demo", "--ids", "1,x"], &["separated by commas"]);
-    program.refused(2, &["run", "demo", "--save", "x.json"], &[".headscope.json"]);
+    program.refused(
+        2,
+        &["run", "demo", "--prompt", "a", "--ids", "1"],
+        &["--prompt", "--ids"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--bos", "--no-bos"],
+        &["--bos", "--no-bos"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--ids", "1,x"],
+        &["separated by commas"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--save", "x.json"],
+        &[".headscope.json"],
+    );
     program.refused(2, &["dump", "demo", "-o", "x.safetensors"], &["--sites"]);
-    program.refused(2, &["export", "demo", "--view", "window", "-o", "x.svg"], &[".png"]);
-    program.refused(2, &["export", "demo", "--view", "heads", "-o", "x.bmp"], &[".svg"]);
+    program.refused(
+        2,
+        &["export", "demo", "--view", "window", "-o", "x.svg"],
+        &[".png"],
+    );
+    program.refused(
+        2,
+        &["export", "demo", "--view", "heads", "-o", "x.bmp"],
+        &[".svg"],
+    );
 }
 
 #[test]
@@ -129,20 +159,44 @@ fn a_session_takes_no_experiment_from_the_command_line() {
 #[test]
 fn sessions_that_cannot_be_opened_are_exit_code_1_with_the_reason() {
     let program = Program::new();
-    program.refused(1, &["run", "none.headscope.json"], &["cannot open the session", "none.headscope.json"]);
-    program.write("new.headscope.json", &SESSION.replace("\"version\":1", "\"version\":7"));
-    program.refused(1, &["run", "new.headscope.json"], &["made by a newer Headscope (version 7"]);
+    program.refused(
+        1,
+        &["run", "none.headscope.json"],
+        &["cannot open the session", "none.headscope.json"],
+    );
+    program.write(
+        "new.headscope.json",
+        &SESSION.replace("\"version\":1", "\"version\":7"),
+    );
+    program.refused(
+        1,
+        &["run", "new.headscope.json"],
+        &["made by a newer Headscope (version 7"],
+    );
     program.write("cut.headscope.json", &SESSION[..50]);
-    program.refused(1, &["run", "cut.headscope.json"], &["damaged", "line 1 column 50"]);
+    program.refused(
+        1,
+        &["run", "cut.headscope.json"],
+        &["damaged", "line 1 column 50"],
+    );
     let edits = r#""prompt":{"text":"A"},"edits":[{"edit":"L0=zero"},{"edit":"L0=explode"}]"#;
-    program.write("edit.headscope.json", &SESSION.replace(r#""prompt":{"text":"A B C"}"#, edits));
+    program.write(
+        "edit.headscope.json",
+        &SESSION.replace(r#""prompt":{"text":"A B C"}"#, edits),
+    );
     program.refused(1, &["run", "edit.headscope.json"], &["row 2", "explode"]);
 }
 
 #[test]
 fn edits_that_are_none_are_refused_by_name() {
     let program = Program::new();
-    for edit in ["L0H0=explode", "L0H0=scale(inf)", "L0H0", "L0KV0=uniform", "-x"] {
+    for edit in [
+        "L0H0=explode",
+        "L0H0=scale(inf)",
+        "L0H0",
+        "L0KV0=uniform",
+        "-x",
+    ] {
         let arguments = ["run", "demo", "--edit", "L0=zero", "--edit", edit];
         program.refused(1, &arguments, &["error: edit `", edit]);
     }
@@ -152,7 +206,11 @@ fn edits_that_are_none_are_refused_by_name() {
 fn types_to_come_are_refused_and_not_ignored() {
     let program = Program::new();
     for dtype in ["f16", "bf16", "quantized"] {
-        program.refused(1, &["run", "demo", "--dtype", dtype], &["not in this version"]);
+        program.refused(
+            1,
+            &["run", "demo", "--dtype", dtype],
+            &["not in this version"],
+        );
     }
 }
 
@@ -168,8 +226,14 @@ fn models_lists_every_family_once() {
     let models = Program::new().json(&["models"]);
     assert_eq!(models["schema_version"], 1);
     let families = models["families"].as_array().unwrap();
-    let mut names: Vec<_> = families.iter().map(|family| family["model_type"].as_str().unwrap()).collect();
-    assert!(names.contains(&"gpt2") && names.contains(&"llama"), "{names:?}");
+    let mut names: Vec<_> = families
+        .iter()
+        .map(|family| family["model_type"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"gpt2") && names.contains(&"llama"),
+        "{names:?}"
+    );
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), families.len());
@@ -180,22 +244,46 @@ fn doctor_runs_the_bundled_model() {
     let program = Program::new();
     let text = program.done(&["doctor"]);
     assert!(text.contains("demo       runs"), "{text}");
-    assert!(text.contains(program.path("config").to_str().unwrap()), "{text}");
+    assert!(
+        text.contains(program.path("config").to_str().unwrap()),
+        "{text}"
+    );
 }
 
 #[test]
 fn run_prints_exactly_the_keys_of_its_contract() {
     let program = Program::new();
-    let arguments = ["run", "demo", "--prompt", PROMPT, "--answer", " Mary", "--answer", " John", "--top-k", "3"];
+    let arguments = [
+        "run", "demo", "--prompt", PROMPT, "--answer", " Mary", "--answer", " John", "--top-k", "3",
+    ];
     let plain = program.json(&arguments);
     assert_keys(
         &plain,
-        &["schema_version", "model", "tokens", "edits", "position", "readout", "before", "warnings", "timing_ms"],
+        &[
+            "schema_version",
+            "model",
+            "tokens",
+            "edits",
+            "position",
+            "readout",
+            "before",
+            "warnings",
+            "timing_ms",
+        ],
     );
     assert_eq!(plain["schema_version"], 1);
     assert_keys(
         &plain["model"],
-        &["name", "family", "n_layers", "n_heads", "n_kv_heads", "dtype", "stored", "fingerprint"],
+        &[
+            "name",
+            "family",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "dtype",
+            "stored",
+            "fingerprint",
+        ],
     );
     let n_tokens = plain["tokens"].as_array().unwrap().len();
     assert_keys(&plain["tokens"][0], &["index", "id", "text"]);
@@ -236,8 +324,20 @@ fn the_logit_difference_needs_two_answers() {
 fn a_saved_session_replays_and_agrees() {
     let program = Program::new();
     let ran = program.json(&[
-        "run", "demo", "--prompt", PROMPT, "--answer", " Mary", "--answer", " John", "--edit", "L0H1=zero",
-        "--edit", "M1=scale(0.5)", "--save", "s.headscope.json",
+        "run",
+        "demo",
+        "--prompt",
+        PROMPT,
+        "--answer",
+        " Mary",
+        "--answer",
+        " John",
+        "--edit",
+        "L0H1=zero",
+        "--edit",
+        "M1=scale(0.5)",
+        "--save",
+        "s.headscope.json",
     ]);
     assert!(ran.get("replay").is_none());
     let replayed = program.json(&["run", "s.headscope.json"]);
@@ -255,25 +355,59 @@ fn a_saved_session_replays_and_agrees() {
     program.write("s.headscope.json", &saved.to_string());
     let replayed = program.json(&["run", "s.headscope.json"]);
     assert_eq!(replayed["replay"]["agrees"], false);
-    assert!(replayed["warnings"].to_string().contains("differs from the saved numbers"));
+    assert!(
+        replayed["warnings"]
+            .to_string()
+            .contains("differs from the saved numbers")
+    );
 }
 
 #[test]
 fn edits_that_do_not_fit_the_model_are_refused_by_name() {
     let program = Program::new();
-    for edit in ["L99H0=zero", "L0H99=zero", "L0=zero@9999", "L0H0[0->0]=knockout"] {
-        program.refused(1, &["run", "demo", "--prompt", PROMPT, "--edit", edit], &[edit]);
+    for edit in [
+        "L99H0=zero",
+        "L0H99=zero",
+        "L0=zero@9999",
+        "L0H0[0->0]=knockout",
+    ] {
+        program.refused(
+            1,
+            &["run", "demo", "--prompt", PROMPT, "--edit", edit],
+            &[edit],
+        );
     }
     // No prompt B to take values from.
-    program.refused(1, &["run", "demo", "--edit", "L0H0=resample"], &["L0H0=resample"]);
+    program.refused(
+        1,
+        &["run", "demo", "--edit", "L0H0=resample"],
+        &["L0H0=resample"],
+    );
 }
 
 #[test]
 fn the_readable_table_shows_both_sides_and_the_change() {
     let text = Program::new().done(&[
-        "run", "demo", "--prompt", PROMPT, "--answer", " Mary", "--answer", " John", "--edit", "L0H1=zero",
+        "run",
+        "demo",
+        "--prompt",
+        PROMPT,
+        "--answer",
+        " Mary",
+        "--answer",
+        " John",
+        "--edit",
+        "L0H1=zero",
     ]);
-    for part in ["edit L0H1=zero", "before", "after", "change", "` Mary`", "difference", "load "] {
+    for part in [
+        "edit L0H1=zero",
+        "before",
+        "after",
+        "change",
+        "` Mary`",
+        "difference",
+        "load ",
+    ] {
         assert!(text.contains(part), "`{part}` is not in\n{text}");
     }
 }
@@ -281,7 +415,18 @@ fn the_readable_table_shows_both_sides_and_the_change() {
 #[test]
 fn dump_writes_what_the_globs_name_and_refuses_what_names_nothing() {
     let program = Program::new();
-    program.done(&["dump", "demo", "--ids", "1,2,3", "--sites", "blocks.*.attn.hook_pattern,logits", "--edit", "L0H0=uniform", "-o", "d.safetensors"]);
+    program.done(&[
+        "dump",
+        "demo",
+        "--ids",
+        "1,2,3",
+        "--sites",
+        "blocks.*.attn.hook_pattern,logits",
+        "--edit",
+        "L0H0=uniform",
+        "-o",
+        "d.safetensors",
+    ]);
     let bytes = std::fs::read(program.path("d.safetensors")).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = header.metadata().clone().unwrap();
@@ -292,10 +437,20 @@ fn dump_writes_what_the_globs_name_and_refuses_what_names_nothing() {
     assert_eq!(pattern.shape()[0], 1);
     assert_eq!(pattern.shape()[2..], [3, 3]);
     let row: Vec<f32> = bytemuck::pod_collect_to_vec(&pattern.data()[4 * 6..4 * 9]);
-    assert!(row.iter().all(|value| (value - 1.0 / 3.0).abs() < 1e-6), "{row:?}");
+    assert!(
+        row.iter().all(|value| (value - 1.0 / 3.0).abs() < 1e-6),
+        "{row:?}"
+    );
     program.refused(
         1,
-        &["dump", "demo", "--sites", "logits,blocks.*.hook_nothing", "-o", "none.safetensors"],
+        &[
+            "dump",
+            "demo",
+            "--sites",
+            "logits,blocks.*.hook_nothing",
+            "-o",
+            "none.safetensors",
+        ],
         &["blocks.*.hook_nothing"],
     );
     assert!(!program.path("none.safetensors").exists());
@@ -310,11 +465,22 @@ fn export_writes_figures_and_data_without_a_display() {
         ("arcs", "c.svg", b"<"),
         ("readout", "r.json", b"{"),
     ] {
-        program.done(&["export", "demo", "--view", view, "--head", "L0H1", "-o", file]);
+        program.done(&[
+            "export", "demo", "--view", view, "--head", "L0H1", "-o", file,
+        ]);
         let bytes = std::fs::read(program.path(file)).unwrap();
         assert!(bytes.starts_with(start), "{file}");
     }
-    let attention = ["export", "demo", "--view", "attention", "--head", "L99H0", "-o", "x.svg"];
+    let attention = [
+        "export",
+        "demo",
+        "--view",
+        "attention",
+        "--head",
+        "L99H0",
+        "-o",
+        "x.svg",
+    ];
     program.refused(1, &attention, &["L99H0"]);
 }
 

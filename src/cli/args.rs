@@ -35,8 +35,6 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    #[command(flatten)]
-    pub(super) asked: Asked,
     /// Number of likeliest tokens shown
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub(super) top_k: usize,
@@ -46,23 +44,23 @@ pub(super) struct RunArgs {
     /// Prints JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) asked: Asked,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct DumpArgs {
-    #[command(flatten)]
-    pub(super) asked: Asked,
     /// TransformerLens names, with * and ?, such as blocks.*.attn.hook_pattern
     #[arg(long, value_name = "GLOB,…", required = true, value_delimiter = ',')]
     pub(super) sites: Vec<String>,
     #[arg(short, long, value_name = "FILE.safetensors")]
     pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) asked: Asked,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    #[command(flatten)]
-    pub(super) asked: Asked,
     #[arg(long, value_enum)]
     pub(super) view: ExportView,
     /// Head to show, such as L9H6; several make panels side by side
@@ -79,6 +77,8 @@ pub(super) struct ExportArgs {
     /// The ending chooses the format
     #[arg(short, long, value_name = "FILE.png|.svg|.csv|.json")]
     pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) asked: Asked,
 }
 
 #[derive(Debug, Args)]
@@ -262,7 +262,9 @@ impl ExportArgs {
             }
         };
         if self.view == ExportView::Window && format != ExportFormat::Png {
-            return Err(usage("the window is exported as .png; the other views as .svg, .csv and .json too"));
+            return Err(usage(
+                "the window is exported as .png; the other views as .svg, .csv and .json too",
+            ));
         }
         Ok(format)
     }
@@ -318,7 +320,11 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let side = |text: &str| text.parse().ok().filter(|side| (16..=16_384).contains(side));
+        let side = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|side| (16..=16_384).contains(side))
+        };
         text.split_once('x')
             .and_then(|(width, height)| {
                 Some(Self {
@@ -339,7 +345,10 @@ mod tests {
     }
 
     fn run(arguments: &[&str]) -> RunArgs {
-        match parse(&[&["run", "demo"], arguments].concat()).unwrap().command {
+        match parse(&[&["run", "demo"], arguments].concat())
+            .unwrap()
+            .command
+        {
             Some(Command::Run(args)) => args,
             other => panic!("{other:?}"),
         }
@@ -352,7 +361,9 @@ mod tests {
 
     #[test]
     fn values_may_begin_with_a_space_or_a_minus() {
-        let args = run(&["--answer", " Mary", "--answer", "-5", "--prompt", "- a", "--edit", "-x"]);
+        let args = run(&[
+            "--answer", " Mary", "--answer", "-5", "--prompt", "- a", "--edit", "-x",
+        ]);
         let ExperimentArgs {
             prompt,
             answers,
@@ -366,19 +377,36 @@ mod tests {
 
     #[test]
     fn the_experiment_is_what_was_asked() {
-        let args = run(&["--ids", "2, 0,1", "--contrast", "B", "--position", "3", "--no-bos"]);
+        let args = run(&[
+            "--ids",
+            "2, 0,1",
+            "--contrast",
+            "B",
+            "--position",
+            "3",
+            "--no-bos",
+        ]);
         let experiment = args.asked.experiment.experiment(|| unreachable!());
         assert_eq!(experiment.prompt, Prompt::Ids(vec![2, 0, 1]));
         assert_eq!(experiment.contrast, Some(Prompt::Text("B".into())));
         assert_eq!(experiment.position, ReadPosition::At(3));
         assert_eq!(experiment.bos, BosRule::Never);
-        let sample = run(&[]).asked.experiment.experiment(|| Prompt::Text("S".into()));
+        let sample = run(&[])
+            .asked
+            .experiment
+            .experiment(|| Prompt::Text("S".into()));
         assert_eq!(sample, Experiment::new(Prompt::Text("S".into())));
     }
 
     #[test]
     fn every_option_of_an_experiment_is_known_as_given() {
-        assert_eq!(run(&["--top-k", "3", "--json"]).asked.experiment.first_given(), None);
+        assert_eq!(
+            run(&["--top-k", "3", "--json"])
+                .asked
+                .experiment
+                .first_given(),
+            None
+        );
         for arguments in [
             &["--prompt", ""][..],
             &["--ids", "1"],
@@ -415,9 +443,15 @@ mod tests {
             &["dump", "demo", "-o", "x"],
             &["dump", "demo", "--sites", "logits"],
             &["export", "demo", "-o", "x.png"],
-            &["export", "demo", "--view", "heads", "-o", "x.png", "--head", "9"],
-            &["export", "demo", "--view", "heads", "-o", "x.png", "--size", "10x10"],
-            &["export", "demo", "--view", "heads", "-o", "x.png", "--scale", "0"],
+            &[
+                "export", "demo", "--view", "heads", "-o", "x.png", "--head", "9",
+            ],
+            &[
+                "export", "demo", "--view", "heads", "-o", "x.png", "--size", "10x10",
+            ],
+            &[
+                "export", "demo", "--view", "heads", "-o", "x.png", "--scale", "0",
+            ],
             &["doctor", "demo"],
             &["demo", "extra"],
         ] {
@@ -428,12 +462,14 @@ mod tests {
 
     #[test]
     fn an_exports_format_is_its_ending() {
-        let format = |view: &str, file: &str| {
-            match parse(&["export", "demo", "--view", view, "-o", file]).unwrap().command {
+        let format =
+            |view: &str, file: &str| match parse(&["export", "demo", "--view", view, "-o", file])
+                .unwrap()
+                .command
+            {
                 Some(Command::Export(args)) => args.format().ok(),
                 other => panic!("{other:?}"),
-            }
-        };
+            };
         assert_eq!(format("heads", "a.SVG"), Some(ExportFormat::Svg));
         assert_eq!(format("window", "a.png"), Some(ExportFormat::Png));
         assert_eq!(format("window", "a.svg"), None);

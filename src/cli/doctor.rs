@@ -26,7 +26,10 @@ pub(super) fn run() -> Result<(), CliError> {
     line("settings", &folder(paths::config_dir().as_deref()));
     line("data", &folder(paths::data_dir().as_deref()));
     let (load, run) = demo().inspect_err(|_| line("demo", "does not run"))?;
-    line("demo", &format!("runs: load {load:.1} ms, first run {run:.1} ms"));
+    line(
+        "demo",
+        &format!("runs: load {load:.1} ms, first run {run:.1} ms"),
+    );
     Ok(())
 }
 
@@ -35,30 +38,45 @@ fn demo() -> anyhow::Result<(f64, f64)> {
     let mut opened = Opened::model("demo", &ExperimentArgs::default())?;
     let outcome = opened.run()?;
     let logits = outcome.before.logits.context("no logits")?;
-    ensure!(Readout::new(&logits).is_finite(), "its logits are not finite");
+    ensure!(
+        Readout::new(&logits).is_finite(),
+        "its logits are not finite"
+    );
     Ok((opened.model_ref().load_millis, outcome.before.millis))
 }
 
-/// The folder, and whether it can be written to. Made if it is not there: the window will want it.
+/// The folder, and whether it can be written to. Looking makes nothing.
 fn folder(path: Option<&Path>) -> String {
     let Some(path) = path else {
         return "none: there is no home folder".into();
     };
-    let writable = std::fs::create_dir_all(path).and_then(|()| tempfile::tempfile_in(path));
-    match writable {
-        Ok(_) => path.display().to_string(),
-        Err(error) => format!("cannot be written: {error}: {}", path.display()),
-    }
+    let state = if path.exists() {
+        tempfile::tempfile_in(path).map_or_else(
+            |error| format!("cannot be written: {error}: "),
+            |_| String::new(),
+        )
+    } else {
+        "not there yet: ".to_owned()
+    };
+    format!("{state}{}", path.display())
 }
 
 /// The machine's memory, where the system tells it without a library.
 fn memory_bytes() -> Option<u64> {
     if cfg!(target_os = "macos") {
-        let command = std::process::Command::new("sysctl").args(["-n", "hw.memsize"]).output();
-        return String::from_utf8(command.ok()?.stdout).ok()?.trim().parse().ok();
+        let command = std::process::Command::new("sysctl")
+            .args(["-n", "hw.memsize"])
+            .output();
+        return String::from_utf8(command.ok()?.stdout)
+            .ok()?
+            .trim()
+            .parse()
+            .ok();
     }
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let total = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

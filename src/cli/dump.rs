@@ -42,7 +42,10 @@ fn metadata(opened: &Opened) -> anyhow::Result<HashMap<String, String>> {
         ("headscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
     ]);
     if let Some(contrast) = &spec.contrast {
-        metadata.insert("contrast_ids".to_owned(), serde_json::to_string(&contrast[..])?);
+        metadata.insert(
+            "contrast_ids".to_owned(),
+            serde_json::to_string(&contrast[..])?,
+        );
     }
     Ok(metadata)
 }
@@ -53,7 +56,13 @@ fn safetensors(
 ) -> anyhow::Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = activations
         .iter()
-        .map(|activation| activation.values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        .map(|activation| {
+            activation
+                .values
+                .iter()
+                .flat_map(|v| v.to_le_bytes())
+                .collect()
+        })
         .collect();
     let views = activations
         .iter()
@@ -73,7 +82,11 @@ mod tests {
     #[test]
     fn what_was_written_reads_back() {
         let activations = [
-            ("logits", vec![1, 2, 2], vec![1.0, f32::NEG_INFINITY, -0.5, 3.0]),
+            (
+                "logits",
+                vec![1, 2, 2],
+                vec![1.0, f32::NEG_INFINITY, -0.5, 3.0],
+            ),
             ("hook_embed", vec![1, 2], vec![0.25, 0.5]),
         ]
         .map(|(name, shape, values)| Activation {
@@ -94,7 +107,10 @@ mod tests {
         {
             let tensor = read.tensor(&name).unwrap();
             assert_eq!(tensor.shape(), shape);
-            assert_eq!(bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data()), values);
+            assert_eq!(
+                bytemuck::pod_collect_to_vec::<u8, f32>(tensor.data()),
+                values
+            );
         }
     }
 }

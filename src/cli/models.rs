@@ -23,7 +23,9 @@ pub(super) fn run(args: &ModelsArgs) -> Result<(), CliError> {
         println!("{}", serde_json::to_string(&models).context("as JSON")?);
         return Ok(());
     }
-    println!("demo opens the bundled model. These families open from a folder, .safetensors or .gguf:\n");
+    println!(
+        "demo opens the bundled model. These families open from a folder, .safetensors or .gguf:\n"
+    );
     for Family {
         model_type,
         gguf_architecture,

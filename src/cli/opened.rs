@@ -34,9 +34,7 @@ impl Opened {
             compute,
         } = asked;
         let is_session = file::is_session(target);
-        if is_session
-            && let Some(option) = experiment.first_given()
-        {
+        if is_session && let Some(option) = experiment.first_given() {
             return Err(CliError::Usage(usage(&format!(
                 "a session has its own experiment: {option} cannot be used with {target}"
             ))));
@@ -58,7 +56,10 @@ impl Opened {
             let differences = differences(&opened, record);
             opened.warnings.extend(differences);
         }
-        if record.as_ref().is_none_or(|record| record.numbers.is_none()) {
+        if record
+            .as_ref()
+            .is_none_or(|record| record.numbers.is_none())
+        {
             let warning = "the session has no numbers that a replay could be compared with";
             opened.warnings.push(warning.into());
         }
@@ -88,11 +89,7 @@ impl Opened {
         Self::resolve(engine, Session::new(source, experiment), None)
     }
 
-    fn resolve(
-        engine: Engine,
-        session: Session,
-        folder: Option<PathBuf>,
-    ) -> anyhow::Result<Self> {
+    fn resolve(engine: Engine, session: Session, folder: Option<PathBuf>) -> anyhow::Result<Self> {
         let resolved = resolve::resolve(&session.experiment, engine.model(), folder.as_deref())?;
         Ok(Self {
             warnings: resolved.warnings.clone(),
@@ -113,7 +110,11 @@ impl Opened {
     }
 
     pub(super) fn answer_ids(&self) -> Vec<u32> {
-        self.resolved.answers.iter().map(|answer| answer.id).collect()
+        self.resolved
+            .answers
+            .iter()
+            .map(|answer| answer.id)
+            .collect()
     }
 
     /// The verdict on a session's own numbers; `None` without a session, or one that has none.

@@ -47,7 +47,11 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
         writeln!(out, "replay {verdict}, largest difference {diff}")?;
     }
     let timing = &report.timing_ms;
-    write!(out, "load {:.1} ms, before {:.1} ms", timing.load, timing.before)?;
+    write!(
+        out,
+        "load {:.1} ms, before {:.1} ms",
+        timing.load, timing.before
+    )?;
     match timing.after {
         Some(after) => writeln!(out, ", after {after:.1} ms"),
         None => writeln!(out),
@@ -56,20 +60,28 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn write_top(out: &mut String, before: &Side, after: Option<&Side>) -> std::fmt::Result {
     let cell = |side: &Side, i: usize| {
-        side.top.get(i).map_or_else(String::new, |token: &TopToken| {
-            let text = pad(&quoted(&token.token), 18);
-            format!("{text} {:>8}  {:>7}", logit(token.logit), percent(token.prob))
-        })
+        side.top
+            .get(i)
+            .map_or_else(String::new, |token: &TopToken| {
+                let text = pad(&quoted(&token.token), 18);
+                format!(
+                    "{text} {:>8}  {:>7}",
+                    logit(token.logit),
+                    percent(token.prob)
+                )
+            })
     };
     let heading = format!("{} {:>8}  {:>7}", pad("token", 18), "logit", "prob");
-    match after {
-        None => writeln!(out, "  #  {heading}")?,
-        Some(_) => {
-            writeln!(out, "     {} after", pad("before", 38))?;
-            writeln!(out, "  #  {heading}   {heading}")?;
-        }
+    if after.is_some() {
+        writeln!(out, "     {} after", pad("before", 38))?;
+        writeln!(out, "  #  {heading}   {heading}")?;
+    } else {
+        writeln!(out, "  #  {heading}")?;
     }
-    let rows = before.top.len().max(after.map_or(0, |after| after.top.len()));
+    let rows = before
+        .top
+        .len()
+        .max(after.map_or(0, |after| after.top.len()));
     for i in 0..rows {
         let before = pad(&cell(before, i), 36);
         let after = after.map_or_else(String::new, |after| cell(after, i));
@@ -83,8 +95,16 @@ fn write_answers(out: &mut String, before: &Side, after: Option<&Side>) -> std::
     if before.answers.is_empty() {
         return Ok(());
     }
-    let after_heading = if after.is_some() { "after    change" } else { "" };
-    let heading = format!("{} {:>8}  {after_heading:>16}", pad("logit of", 18), "before");
+    let after_heading = if after.is_some() {
+        "after    change"
+    } else {
+        ""
+    };
+    let heading = format!(
+        "{} {:>8}  {after_heading:>16}",
+        pad("logit of", 18),
+        "before"
+    );
     writeln!(out, "{}", heading.trim_end())?;
     let mut row = |name: &str, before: Option<f32>, after: Option<Option<f32>>| {
         let mut line = format!("{} {:>8}", pad(name, 18), logit(before));
@@ -100,14 +120,24 @@ fn write_answers(out: &mut String, before: &Side, after: Option<&Side>) -> std::
         row(&quoted(&answer.text), answer.logit, after)?;
     }
     if before.answers.len() > 1 {
-        row("difference", before.logit_diff, after.map(|after| after.logit_diff))?;
+        row(
+            "difference",
+            before.logit_diff,
+            after.map(|after| after.logit_diff),
+        )?;
     }
     writeln!(out)
 }
 
 /// With its spaces to be seen, and control characters escaped.
 fn quoted(text: &str) -> String {
-    format!("`{}`", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+    format!(
+        "`{}`",
+        text.escape_debug()
+            .to_string()
+            .replace("\\\"", "\"")
+            .replace("\\'", "'")
+    )
 }
 
 fn logit(value: Option<f32>) -> String {

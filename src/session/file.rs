@@ -72,7 +72,9 @@ pub enum Problem {
     },
     #[error("{what} has neither text nor ids")]
     NoPrompt { what: &'static str },
-    #[error("it has numbers, but not the model's fingerprint and the prompt's ids that they belong to")]
+    #[error(
+        "it has numbers, but not the model's fingerprint and the prompt's ids that they belong to"
+    )]
     LooseNumbers,
     /// Rows count from 1, as the window shows them.
     #[error("row {row} of the edits: {source}")]
@@ -127,7 +129,12 @@ fn read(path: &Path) -> Result<String, Problem> {
     let file = File::open(path).map_err(io)?;
     // One byte more tells a file of the largest size from one that goes on.
     let bytes = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    within("the file", bytes.map_err(io)? as u64, MAX_FILE_BYTES, "bytes")?;
+    within(
+        "the file",
+        bytes.map_err(io)? as u64,
+        MAX_FILE_BYTES,
+        "bytes",
+    )?;
     Ok(text)
 }
 
