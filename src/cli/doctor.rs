@@ -6,9 +6,9 @@ use anyhow::{Context as _, ensure};
 
 use super::CliError;
 use super::args::ExperimentArgs;
-use super::backend;
 use super::opened::Opened;
 use crate::experiment::Readout;
+use crate::model::demo;
 use crate::session::paths;
 
 pub(super) fn run() -> Result<(), CliError> {
@@ -20,22 +20,19 @@ pub(super) fn run() -> Result<(), CliError> {
     if let Some(bytes) = memory_bytes() {
         line("memory", &format!("{:.1} GB", bytes as f64 / 1e9));
     }
-    let graphics = backend::graphics()
-        .unwrap_or_else(|reason| format!("none, maps are drawn by the processor: {reason}"));
-    line("graphics", &graphics);
     line("settings", &folder(paths::config_dir().as_deref()));
     line("data", &folder(paths::data_dir().as_deref()));
-    let (load, run) = demo().inspect_err(|_| line("demo", "does not run"))?;
+    let (load, run) = run_demo().inspect_err(|_| line("demo", "does not run"))?;
     line(
-        "demo",
+        demo::NAME,
         &format!("runs: load {load:.1} ms, first run {run:.1} ms"),
     );
     Ok(())
 }
 
 /// Opens the bundled model and runs its sample prompt. Milliseconds of both.
-fn demo() -> anyhow::Result<(f64, f64)> {
-    let mut opened = Opened::model("demo", &ExperimentArgs::default())?;
+fn run_demo() -> anyhow::Result<(f64, f64)> {
+    let mut opened = Opened::model(demo::NAME, &ExperimentArgs::default())?;
     let outcome = opened.run()?;
     let logits = outcome.before.logits.context("no logits")?;
     ensure!(

@@ -7,8 +7,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::CliError;
 use super::args::DumpArgs;
-use super::backend::Activation;
 use super::opened::Opened;
+use crate::experiment::engine::Dumped;
 use crate::session::write_atomically;
 
 pub(super) fn run(args: &DumpArgs) -> Result<(), CliError> {
@@ -18,7 +18,7 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), CliError> {
         output,
     } = args;
     let mut opened = Opened::new(asked)?;
-    let activations = opened.engine.dump(&opened.resolved.spec, sites)?;
+    let activations = opened.dump(sites)?;
     let content = safetensors(&activations, metadata(&opened)?)?;
     write_atomically(output, &content)
         .with_context(|| format!("cannot write the activations: {}", output.display()))?;
@@ -51,7 +51,7 @@ fn metadata(opened: &Opened) -> anyhow::Result<HashMap<String, String>> {
 }
 
 fn safetensors(
-    activations: &[Activation],
+    activations: &[Dumped],
     metadata: HashMap<String, String>,
 ) -> anyhow::Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = activations
@@ -89,7 +89,7 @@ mod tests {
             ),
             ("hook_embed", vec![1, 2], vec![0.25, 0.5]),
         ]
-        .map(|(name, shape, values)| Activation {
+        .map(|(name, shape, values)| Dumped {
             name: name.into(),
             shape,
             values,
@@ -99,7 +99,7 @@ mod tests {
         let (_, header) = safetensors::SafeTensors::read_metadata(&content).unwrap();
         assert_eq!(header.metadata().as_ref(), Some(&metadata));
         let read = safetensors::SafeTensors::deserialize(&content).unwrap();
-        for Activation {
+        for Dumped {
             name,
             shape,
             values,

@@ -8,7 +8,6 @@
 )]
 
 mod args;
-mod backend;
 mod doctor;
 mod dump;
 mod export;

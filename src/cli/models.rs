@@ -5,19 +5,38 @@ use serde::Serialize;
 
 use super::CliError;
 use super::args::ModelsArgs;
-use super::backend::{self, Family};
+use crate::model::families::{FAMILIES, Family};
 
 #[derive(Serialize)]
 struct Models {
     schema_version: u32,
     /// One entry for each `model_type` of Hugging Face.
-    families: Vec<Family>,
+    families: Vec<FamilyEntry>,
+}
+
+#[derive(Serialize)]
+struct FamilyEntry {
+    /// Hugging Face's.
+    model_type: &'static str,
+    /// `general.architecture` in a GGUF.
+    gguf_architecture: &'static str,
+    examples: &'static str,
+}
+
+impl From<&Family> for FamilyEntry {
+    fn from(family: &Family) -> Self {
+        Self {
+            model_type: family.model_type,
+            gguf_architecture: family.gguf_architecture,
+            examples: family.examples,
+        }
+    }
 }
 
 pub(super) fn run(args: &ModelsArgs) -> Result<(), CliError> {
     let models = Models {
         schema_version: 1,
-        families: backend::families(),
+        families: FAMILIES.iter().map(FamilyEntry::from).collect(),
     };
     if args.json {
         println!("{}", serde_json::to_string(&models).context("as JSON")?);
@@ -26,7 +45,7 @@ pub(super) fn run(args: &ModelsArgs) -> Result<(), CliError> {
     println!(
         "demo opens the bundled model. These families open from a folder, .safetensors or .gguf:\n"
     );
-    for Family {
+    for FamilyEntry {
         model_type,
         gguf_architecture,
         examples,

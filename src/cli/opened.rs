@@ -1,22 +1,25 @@
 //! From MODEL or SESSION and options to an open model and an experiment that can run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 
 use super::CliError;
 use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
-use super::backend::Engine;
 use crate::experiment::Outcome;
+use crate::experiment::engine::{Dumped, Engine, Unwatched};
 use crate::experiment::resolve::{self, Resolved};
-use crate::model::Model;
+use crate::model::load::{self, Unreported};
+use crate::model::site::Site;
+use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
 use crate::session::replay::{self, Numbers, Replay};
 use crate::session::{EditRow, Experiment, Prompt, Session};
 
 /// An open model with an experiment resolved against it.
 pub(super) struct Opened {
-    pub(super) engine: Engine,
+    engine: Engine,
     pub(super) session: Session,
     /// Where the relative paths of vectors start; `None` is the working folder.
     pub(super) folder: Option<PathBuf>,
@@ -50,7 +53,7 @@ impl Opened {
     fn session(path: &Path) -> anyhow::Result<Self> {
         let Saved { session, record } = file::open(path)?;
         let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
-        let engine = Engine::open(&session.model)?;
+        let engine = open(&session.model)?;
         let mut opened = Self::resolve(engine, session, folder)?;
         if let Some(record) = &record {
             let differences = differences(&opened, record);
@@ -79,12 +82,12 @@ impl Opened {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let engine = Engine::open(source)?;
+        let engine = open(source)?;
         let has_prompt = args.prompt.is_some() || args.ids.is_some();
         if !has_prompt && engine.model().tokenizer.is_none() {
             bail!("the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1");
         }
-        let mut experiment = args.experiment(Prompt::sample);
+        let mut experiment = args.experiment(|| Prompt::Text(demo::SAMPLE_PROMPT.to_owned()));
         experiment.edits = edits;
         Self::resolve(engine, Session::new(source, experiment), None)
     }
@@ -106,7 +109,13 @@ impl Opened {
     }
 
     pub(super) fn run(&mut self) -> anyhow::Result<Outcome> {
-        self.engine.run(&self.resolved.spec)
+        Ok(self.engine.run(&self.resolved.spec, &mut Unwatched)?)
+    }
+
+    /// The activations of the edited run that `globs` name.
+    pub(super) fn dump(&mut self, globs: &[String]) -> anyhow::Result<Vec<Dumped>> {
+        let sites = Site::matching(&self.model_ref().spec, globs)?;
+        Ok(self.engine.dump(&self.resolved.spec, &sites)?)
     }
 
     pub(super) fn answer_ids(&self) -> Vec<u32> {
@@ -179,6 +188,10 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
         warnings.push("prompt B gives other tokens than when the session was saved".into());
     }
     warnings
+}
+
+fn open(source: &str) -> anyhow::Result<Engine> {
+    Ok(Engine::new(Arc::new(load::open(source, &mut Unreported)?)))
 }
 
 fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {

@@ -120,13 +120,6 @@ impl Experiment {
     }
 }
 
-impl Prompt {
-    /// What is asked where nothing else is: a name to be moved, which many models can.
-    pub fn sample() -> Self {
-        Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
-    }
-}
-
 impl Session {
     pub fn new(model: impl Into<String>, experiment: Experiment) -> Self {
         Self {
