@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::figure::Format;
 use crate::session::file::SUFFIX;
 use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
 
@@ -66,9 +67,9 @@ pub(super) struct ExportArgs {
     /// Head to show, such as L9H6; several make panels side by side
     #[arg(long = "head", value_name = "HEAD")]
     pub(super) heads: Vec<crate::ids::HeadId>,
-    /// Width and height in points
-    #[arg(long, value_name = "WxH", default_value = "1280x800")]
-    pub(super) size: Size,
+    /// Width and height in points [default: what suits the view]
+    #[arg(long, value_name = "WxH")]
+    pub(super) size: Option<Size>,
     /// Pixels a point in .png files
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(super) scale: u32,
@@ -159,15 +160,6 @@ pub(super) enum ExportTheme {
     Dark,
 }
 
-/// The format of an export, from its file's ending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ExportFormat {
-    Png,
-    Svg,
-    Csv,
-    Json,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Dtype {
     F32,
@@ -247,21 +239,9 @@ impl ExperimentArgs {
 }
 
 impl ExportArgs {
-    pub(super) fn format(&self) -> Result<ExportFormat, clap::Error> {
-        let ending = self.output.extension().and_then(|ending| ending.to_str());
-        let format = match ending.map(str::to_ascii_lowercase).as_deref() {
-            Some("png") => ExportFormat::Png,
-            Some("svg") => ExportFormat::Svg,
-            Some("csv") => ExportFormat::Csv,
-            Some("json") => ExportFormat::Json,
-            _ => {
-                let path = self.output.display();
-                return Err(usage(&format!(
-                    "the file's ending chooses the format: .png, .svg, .csv or .json: {path}"
-                )));
-            }
-        };
-        if self.view == ExportView::Window && format != ExportFormat::Png {
+    pub(super) fn format(&self) -> Result<Format, clap::Error> {
+        let format = Format::from_path(&self.output).map_err(|error| usage(&error.to_string()))?;
+        if self.view == ExportView::Window && format != Format::Png {
             return Err(usage(
                 "the window is exported as .png; the other views as .svg, .csv and .json too",
             ));
@@ -470,8 +450,8 @@ mod tests {
                 Some(Command::Export(args)) => args.format().ok(),
                 other => panic!("{other:?}"),
             };
-        assert_eq!(format("heads", "a.SVG"), Some(ExportFormat::Svg));
-        assert_eq!(format("window", "a.png"), Some(ExportFormat::Png));
+        assert_eq!(format("heads", "a.SVG"), Some(Format::Svg));
+        assert_eq!(format("window", "a.png"), Some(Format::Png));
         assert_eq!(format("window", "a.svg"), None);
         assert_eq!(format("heads", "a.jpg"), None);
         assert_eq!(format("heads", "png"), None);

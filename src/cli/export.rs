@@ -3,17 +3,20 @@
 use anyhow::Context as _;
 
 use super::CliError;
-use super::args::ExportArgs;
+use super::args::{ExportArgs, ExportTheme, Size};
+use super::figures;
 use super::opened::Opened;
-use crate::experiment::Outcome;
+use crate::figure::{FigureSize, Style, Theme};
 use crate::session::write_atomically;
 
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     // Before the model is read: a wrong ending is wrong usage.
-    args.format()?;
+    let format = args.format()?;
     let mut opened = Opened::new(&args.asked)?;
     let outcome = opened.run()?;
-    let content = draw(&opened, &outcome, args)?;
+    let content = figures::figure(&opened, &outcome, args)?
+        .render(format, &style(args), &figures::provenance(&opened))
+        .map_err(anyhow::Error::from)?;
     write_atomically(&args.output, &content)
         .with_context(|| format!("cannot write the figure: {}", args.output.display()))?;
     for warning in &opened.warnings {
@@ -23,7 +26,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn draw(opened: &Opened, outcome: &Outcome, args: &ExportArgs) -> anyhow::Result<Vec<u8>> {
-    let _ = (opened, outcome, args);
-    anyhow::bail!("figures are not part of this build")
+fn style(args: &ExportArgs) -> Style {
+    Style {
+        theme: match args.theme {
+            ExportTheme::Light => Theme::Light,
+            ExportTheme::Dark => Theme::Dark,
+        },
+        size: args
+            .size
+            .map(|Size { width, height }| FigureSize { width, height }),
+        scale: args.scale as f32,
+    }
 }

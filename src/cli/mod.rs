@@ -11,6 +11,7 @@ mod args;
 mod doctor;
 mod dump;
 mod export;
+mod figures;
 mod models;
 mod opened;
 mod report;
