@@ -3,6 +3,7 @@
 //! The modules below are in reading order; each may use only those above it (`tests/architecture.rs` holds that).
 //! `ARCHITECTURE.md` has the map.
 
+pub mod cli;
 pub mod colormap;
 pub mod edit;
 pub mod experiment;

@@ -256,7 +256,7 @@ impl Engine {
         // Nothing differs: every layer is known, and only the read position may be new.
         let entry_from = |run: &KeptRun| {
             plan.first_difference(&run.plan)
-                .unwrap_or(Entry::Layer(n_layers))
+                .unwrap_or(Entry::top(n_layers))
         };
         let base = [&self.edited, &self.own]
             .into_iter()
@@ -265,7 +265,7 @@ impl Engine {
             .max_by_key(|run| entry_from(run))
             .ok_or(RunError::EmptyPrompt)?;
         let entry = entry_from(base);
-        let (taken_over, known) = base.layers.split_at(entry.layer());
+        let (taken_over, known) = base.layers.split_at(entry.layer);
         if !taken_over.iter().all(|maps| watch.layer(Side::After, maps)) {
             return Err(RunError::Stopped);
         }
@@ -276,7 +276,7 @@ impl Engine {
             layers: taken_over.to_vec(),
             logits: Vec::new(),
         };
-        if entry.layer() == n_layers {
+        if entry.layer == n_layers {
             run.kept = base.kept.clone();
             run.logits = base.logits.clone();
         } else {
@@ -284,7 +284,7 @@ impl Engine {
             run.finish(&self.model, Some((entry, &base.kept, known)), on_layer)?;
         }
         let logits = run.logits_at(&self.model, spec.position)?;
-        let pass = run.pass(logits, entry.layer(), started);
+        let pass = run.pass(logits, entry.layer, started);
         watch.pass(Side::After, &pass);
         self.edited = Some(run);
         Ok(pass)

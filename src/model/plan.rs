@@ -49,27 +49,30 @@ pub struct PatternRow {
     pub query: usize,
 }
 
-/// Where a run may start, given a kept run that is the same up to there.
+/// Where a run may start, given a kept run that is the same up to there. Ordered as the pass goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
-    /// At the top of a layer, from its resid_pre.
-    Layer(usize),
-    /// After a layer's attention pattern, from its z: q, k, v and the pattern are as kept.
-    AfterPattern(usize),
+pub struct Entry {
+    pub layer: usize,
+    /// False: at the top of the layer, from its resid_pre. True: from its z; q, k, v and the pattern are as kept.
+    pub after_pattern: bool,
 }
 
 impl Entry {
-    pub const fn layer(self) -> usize {
-        match self {
-            Self::Layer(layer) | Self::AfterPattern(layer) => layer,
+    /// At the top of a layer.
+    pub const fn top(layer: usize) -> Self {
+        Self {
+            layer,
+            after_pattern: false,
         }
     }
 
     fn before(site: Site) -> Self {
         match site {
-            Site::Block(layer, part) if part >= Part::Z => Self::AfterPattern(layer),
-            Site::Block(layer, _) => Self::Layer(layer),
-            _ => Self::Layer(0),
+            Site::Block(layer, part) => Self {
+                layer,
+                after_pattern: part >= Part::Z,
+            },
+            _ => Self::top(0),
         }
     }
 }
@@ -82,8 +85,8 @@ impl Plan {
     /// The earliest place where two plans differ; `None` if they are the same.
     pub fn first_difference(&self, other: &Self) -> Option<Entry> {
         let rows = difference(&self.rows, &other.rows).map(Entry::before);
-        let knockouts = difference(&self.knockouts, &other.knockouts).map(Entry::Layer);
-        let uniform = difference(&self.uniform, &other.uniform).map(Entry::Layer);
+        let knockouts = difference(&self.knockouts, &other.knockouts).map(Entry::top);
+        let uniform = difference(&self.uniform, &other.uniform).map(Entry::top);
         [rows, knockouts, uniform].into_iter().flatten().min()
     }
 }
@@ -116,18 +119,23 @@ mod tests {
     #[test]
     fn a_run_restarts_where_plans_first_differ() {
         let z3 = Site::Block(3, Part::Z);
+        let after_pattern_3 = Entry {
+            layer: 3,
+            after_pattern: true,
+        };
+        assert!(Entry::top(3) < after_pattern_3 && after_pattern_3 < Entry::top(4));
         let a = scale(z3, 2.0);
         assert_eq!(a.first_difference(&a), None);
         assert_eq!(
             a.first_difference(&Plan::default()),
-            Some(Entry::AfterPattern(3))
+            Some(after_pattern_3)
         );
         assert_eq!(
             a.first_difference(&scale(z3, 3.0)),
-            Some(Entry::AfterPattern(3))
+            Some(after_pattern_3)
         );
         let v1 = scale(Site::Block(1, Part::V), 2.0);
-        assert_eq!(v1.first_difference(&a), Some(Entry::Layer(1)));
+        assert_eq!(v1.first_difference(&a), Some(Entry::top(1)));
         let mut both = a.clone();
         both.knockouts.insert(
             3,
@@ -138,7 +146,7 @@ mod tests {
             }]
             .into(),
         );
-        assert_eq!(both.first_difference(&a), Some(Entry::Layer(3)));
+        assert_eq!(both.first_difference(&a), Some(Entry::top(3)));
         assert!(Plan::default().is_empty() && !both.is_empty());
     }
 }

@@ -100,7 +100,7 @@ impl Transformer {
         plan: &'a Plan,
         record: &'a BTreeSet<Site>,
     ) -> Result<Forward<'a>> {
-        let mut forward = self.forward(Entry::Layer(0), None, ids.len(), plan, record)?;
+        let mut forward = self.forward(Entry::top(0), None, ids.len(), plan, record)?;
         let embedded = rows_of(&self.embed, ids.iter().map(|id| *id as usize))?;
         let mut resid = forward.site(Site::Embed, embedded)?;
         if let Some(pos_embed) = &self.pos_embed {
@@ -119,15 +119,15 @@ impl Transformer {
         plan: &'a Plan,
         record: &'a BTreeSet<Site>,
     ) -> Result<Forward<'a>> {
-        let resid = kept.resid_pre[entry.layer()].clone();
+        let resid = kept.resid_pre[entry.layer].clone();
         let n_tokens = resid.dim(0)?;
         let mut forward = self.forward(entry, Some(resid), n_tokens, plan, record)?;
         forward.kept = Kept {
-            resid_pre: kept.resid_pre[..entry.layer()].to_vec(),
-            z: kept.z[..entry.layer()].to_vec(),
+            resid_pre: kept.resid_pre[..entry.layer].to_vec(),
+            z: kept.z[..entry.layer].to_vec(),
         };
-        if let Entry::AfterPattern(layer) = entry {
-            forward.kept_z = Some(kept.z[layer].clone());
+        if entry.after_pattern {
+            forward.kept_z = Some(kept.z[entry.layer].clone());
         }
         Ok(forward)
     }
@@ -149,7 +149,7 @@ impl Transformer {
             plan,
             record,
             resid,
-            layer: entry.layer(),
+            layer: entry.layer,
             n_tokens,
             kept_z: None,
             rotary: kernels::rotary_table(&self.frequencies, n_tokens),
@@ -173,7 +173,7 @@ impl Transformer {
             Site::Block(layer, Part::Z) => kept.z[layer].clone(),
             Site::Block(layer, _) => {
                 let (plan, record) = (Plan::default(), BTreeSet::from([site]));
-                let mut forward = self.resume(kept, Entry::Layer(layer), &plan, &record)?;
+                let mut forward = self.resume(kept, Entry::top(layer), &plan, &record)?;
                 let recorded = forward.step()?.and_then(|mut all| all.remove(&site));
                 match recorded {
                     Some(value) => value,

@@ -72,8 +72,8 @@ impl Autosave {
     /// Replaces what is kept. `original` is the session's own file, if it has one.
     pub fn write(&mut self, saved: &Saved, original: Option<&Path>) -> Result<(), AutosaveError> {
         let base = original.and_then(Path::parent);
-        let session = file::encode(saved, base, None)
-            .map_err(|source| AutosaveError::Session { source })?;
+        let session =
+            file::encode(saved, base, None).map_err(|source| AutosaveError::Session { source })?;
         let kept = Kept {
             // JSON is text: a path that is none cannot be kept.
             original: original

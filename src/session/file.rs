@@ -72,7 +72,9 @@ pub enum Problem {
     },
     #[error("{what} has neither text nor ids")]
     NoPrompt { what: &'static str },
-    #[error("it has numbers, but not the model's fingerprint and the prompt's ids that they belong to")]
+    #[error(
+        "it has numbers, but not the model's fingerprint and the prompt's ids that they belong to"
+    )]
     LooseNumbers,
     /// Rows count from 1, as the window shows them.
     #[error("row {row} of the edits: {source}")]
@@ -84,11 +86,15 @@ pub enum Problem {
     },
 }
 
-impl Problem {
-    /// Whether the content says that it is a session, though one that cannot be opened.
-    pub fn is_of_a_session(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Json { .. } | Self::NoVersion)
-    }
+/// Whether MODEL | SESSION is a session: by its ending, or a JSON file by its content. (A sharded model's index is one too.)
+pub fn is_session(target: &str) -> bool {
+    let path = Path::new(target);
+    let is_json = || {
+        path.extension()
+            .is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
+    };
+    let has_version = || read(path).and_then(|text| version(&text)).is_ok();
+    target.ends_with(SUFFIX) || is_json() && has_version()
 }
 
 /// Reads a session. Relative paths in it start from its folder: the model's becomes absolute, those of vectors stay.
@@ -123,27 +129,34 @@ fn read(path: &Path) -> Result<String, Problem> {
     let file = File::open(path).map_err(io)?;
     // One byte more tells a file of the largest size from one that goes on.
     let bytes = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
-    within("the file", bytes.map_err(io)? as u64, MAX_FILE_BYTES, "bytes")?;
+    within(
+        "the file",
+        bytes.map_err(io)? as u64,
+        MAX_FILE_BYTES,
+        "bytes",
+    )?;
     Ok(text)
 }
 
 /// The session in `text`. `folder` is where relative paths start.
 pub fn decode(text: &str, folder: Option<&Path>) -> Result<Saved, Problem> {
+    // Read twice: a newer format shall be told as newer, not as damaged.
+    match version(text)? {
+        1 => serde_json::from_str::<format::Session>(text)
+            .map_err(|source| Problem::Json { source })?
+            .into_live(folder),
+        found @ 0 => Err(Problem::NoSuchVersion { found }),
+        found => Err(Problem::Newer { found }),
+    }
+}
+
+fn version(text: &str) -> Result<u64, Problem> {
     #[derive(serde::Deserialize)]
     struct Head {
         version: Option<u64>,
     }
-    let json = |source| Problem::Json { source };
-    // Read twice: a newer format shall be told as newer, not as damaged.
-    let head: Head = serde_json::from_str(text).map_err(json)?;
-    match head.version {
-        None => Err(Problem::NoVersion),
-        Some(1) => serde_json::from_str::<format::Session>(text)
-            .map_err(json)?
-            .into_live(folder),
-        Some(found @ 0) => Err(Problem::NoSuchVersion { found }),
-        Some(found) => Err(Problem::Newer { found }),
-    }
+    let head: Head = serde_json::from_str(text).map_err(|source| Problem::Json { source })?;
+    head.version.ok_or(Problem::NoVersion)
 }
 
 /// `saved` as the text of a file in `folder` (`None`: all paths absolute). `base` is where the relative paths of its

@@ -268,8 +268,18 @@ impl Session {
 
     /// Sizes that no session needs. Checked on both ways, so that what was saved can be opened.
     pub(super) fn check(&self) -> Result<(), Problem> {
-        within("the list of edits", self.edits.len() as u64, MAX_EDITS, "rows")?;
-        within("the list of answers", self.answers.len() as u64, MAX_ANSWERS, "entries")?;
+        within(
+            "the list of edits",
+            self.edits.len() as u64,
+            MAX_EDITS,
+            "rows",
+        )?;
+        within(
+            "the list of answers",
+            self.answers.len() as u64,
+            MAX_ANSWERS,
+            "entries",
+        )?;
         let selection = self.view.selection.len() as u64;
         within("the selection", selection, MAX_SELECTION, "heads")?;
         self.prompt.check("prompt A")?;

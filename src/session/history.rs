@@ -125,7 +125,12 @@ mod tests {
         let mut history = History::default();
         let mut current = experiment("0");
         for i in 1..=5 {
-            assert!(history.change(&mut current, experiment(&i.to_string()), format!("to {i}"), None));
+            assert!(history.change(
+                &mut current,
+                experiment(&i.to_string()),
+                format!("to {i}"),
+                None
+            ));
         }
         for i in (1..=5).rev() {
             assert_eq!(history.undo(&mut current), Some(format!("to {i}")));
@@ -168,7 +173,12 @@ mod tests {
         let mut history = History::default();
         let mut current = experiment("0");
         for i in 1..=9 {
-            history.change(&mut current, experiment(&i.to_string()), format!("to {i}"), Some("row 3"));
+            history.change(
+                &mut current,
+                experiment(&i.to_string()),
+                format!("to {i}"),
+                Some("row 3"),
+            );
         }
         history.seal();
         history.change(&mut current, experiment("x"), "to x", Some("row 3"));

@@ -4,8 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Preferences. `HEADSCOPE_CONFIG_DIR` overrides the platform's folder; `None` where there is no home folder.
 pub fn config_dir() -> Option<PathBuf> {
-    from_env("HEADSCOPE_CONFIG_DIR")
-        .or_else(|| project().map(|dirs| dirs.config_dir().to_owned()))
+    from_env("HEADSCOPE_CONFIG_DIR").or_else(|| project().map(|dirs| dirs.config_dir().to_owned()))
 }
 
 /// Autosaved sessions. `HEADSCOPE_DATA_DIR` overrides the platform's folder; `None` where there is no home folder.

@@ -175,7 +175,10 @@ pub fn compare(saved: &Numbers, fresh: &Outcome) -> Replay {
             .filter(|p| head.head < p.n_heads() && query.max(key) < p.n_tokens());
         let now = patterns.map(|patterns| patterns.value(head.head, query, key));
         verdict.number(value, now, || {
-            format!("attention of {head} from {query} to {key}, {}", side_name(side))
+            format!(
+                "attention of {head} from {query} to {key}, {}",
+                side_name(side)
+            )
         });
     }
     verdict.finish()
@@ -308,8 +311,11 @@ mod tests {
         let numbers = Numbers::capture(&outcome(), "f32", 4, &[7, 3]);
         let replay = compare(&numbers, &outcome());
         assert!(replay.agrees, "{replay:?}");
-        assert_eq!(replay.max_diff, 0.0);
-        assert_eq!((replay.compared, replay.missing), (2 * (10 + 2 + 1) + 64, 0));
+        assert!(replay.max_diff <= 0.0, "{replay:?}");
+        assert_eq!(
+            (replay.compared, replay.missing),
+            (2 * (10 + 2 + 1) + 64, 0)
+        );
     }
 
     #[test]
@@ -317,7 +323,10 @@ mod tests {
         let numbers = Numbers::capture(&outcome(), "f32", 4, &[]);
         assert_eq!(numbers.patterns.len(), SAMPLES);
         for head in (0..LAYERS).flat_map(|layer| (0..HEADS).map(move |h| HeadId::new(layer, h))) {
-            assert!(numbers.patterns.iter().any(|cell| cell.head == head), "{head}");
+            assert!(
+                numbers.patterns.iter().any(|cell| cell.head == head),
+                "{head}"
+            );
         }
         assert!(numbers.patterns.iter().all(|cell| cell.key <= cell.query));
     }
@@ -327,7 +336,10 @@ mod tests {
         let numbers = Numbers::capture(&outcome(), "f32", 4, &[7, 3]);
         let id = numbers.before.top[2].id;
         let logit = numbers.before.top[2].logit;
-        let near = compare(&numbers, &with_logit(outcome(), id as usize, logit + 0.0005));
+        let near = compare(
+            &numbers,
+            &with_logit(outcome(), id as usize, logit + 0.0005),
+        );
         assert!(near.agrees && near.max_diff > 0.0004, "{near:?}");
         let far = compare(&numbers, &with_logit(outcome(), id as usize, logit - 0.5));
         assert!(!far.agrees);
@@ -341,14 +353,20 @@ mod tests {
         numbers.patterns[40].value += 0.01;
         let replay = compare(&numbers, &outcome());
         assert!(!replay.agrees);
-        assert!(replay.worst.starts_with("attention of L"), "{}", replay.worst);
+        assert!(
+            replay.worst.starts_with("attention of L"),
+            "{}",
+            replay.worst
+        );
     }
 
     #[test]
     fn tokens_are_compared_by_id_and_not_by_rank() {
         let numbers = Numbers::capture(&outcome(), "f32", 4, &[]);
         // Another token becomes the first; the kept ones have the logits they had.
-        let outsider = (0..50).find(|id| numbers.before.top.iter().all(|t| t.id != *id)).unwrap();
+        let outsider = (0..50)
+            .find(|id| numbers.before.top.iter().all(|t| t.id != *id))
+            .unwrap();
         let replay = compare(&numbers, &with_logit(outcome(), outsider as usize, 1000.0));
         assert!(replay.agrees, "{replay:?}");
     }
@@ -372,7 +390,7 @@ mod tests {
         let replay = compare(&numbers, &unedited);
         assert!(!replay.agrees);
         assert_eq!(replay.missing, 11 + 32);
-        assert_eq!(replay.max_diff, 0.0);
+        assert!(replay.max_diff <= 0.0, "{replay:?}");
         let mut shallow = outcome();
         shallow.before.layers.truncate(1);
         assert!(compare(&numbers, &shallow).missing > 0);

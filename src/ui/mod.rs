@@ -28,6 +28,7 @@ mod status_bar;
 pub mod theme;
 mod token_strip;
 pub mod views;
+pub mod widgets;
 mod welcome;
 mod window;
 mod work;

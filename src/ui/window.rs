@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use eframe::egui_wgpu::{WgpuSetup, WgpuSetupCreateNew};
 
 use super::app::{self, App, Setup};
-use crate::render::Backend;
+use crate::render::{self, Backend, gpu};
 use crate::session::autosave::{self, Autosave};
 use crate::session::settings::Settings;
 use crate::worker::Worker;
@@ -25,23 +24,13 @@ pub fn run(target: Option<String>) -> anyhow::Result<()> {
             .with_drag_and_drop(true),
         ..eframe::NativeOptions::default()
     };
-    if let WgpuSetup::CreateNew(setup) = &mut options.wgpu_options.wgpu_setup {
-        ask_for_limits(setup);
-    }
+    options.wgpu_options.wgpu_setup = gpu::wgpu_setup();
     eframe::run_native(
         "Headscope",
         options,
         Box::new(move |creation| Ok(Box::new(create(creation, target.as_deref())?))),
     )
     .context("the window cannot be opened; `headscope doctor` tells what is missing")
-}
-
-/// egui asks for the limits of a browser; heat maps need storage buffers, and large ones.
-fn ask_for_limits(setup: &mut WgpuSetupCreateNew) {
-    setup.device_descriptor = Arc::new(|adapter| wgpu::DeviceDescriptor {
-        required_limits: adapter.limits(),
-        ..wgpu::DeviceDescriptor::default()
-    });
 }
 
 fn create(creation: &eframe::CreationContext<'_>, target: Option<&str>) -> anyhow::Result<App> {
@@ -52,7 +41,7 @@ fn create(creation: &eframe::CreationContext<'_>, target: Option<&str>) -> anyho
     let worker = Worker::start(Arc::new(move || wake.request_repaint()))
         .context("the background thread cannot be started")?;
     let (backend, adapter) = match &creation.wgpu_render_state {
-        Some(state) => (Backend::Gpu, state.adapter.get_info().name),
+        Some(state) => (render::install(state), gpu::describe(&state.adapter.get_info())),
         None => {
             let reason = "the window was opened without wgpu".to_owned();
             (Backend::Cpu { reason }, String::new())

@@ -10,19 +10,19 @@ use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
 use serde_json::Value;
 
-pub fn fixture(path: &str) -> PathBuf {
+pub(crate) fn fixture(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
         .join(path)
 }
 
-pub fn fixture_model(name: &str) -> Arc<Model> {
+pub(crate) fn fixture_model(name: &str) -> Arc<Model> {
     let path = fixture(&format!("models/{name}"));
     Arc::new(open(path.to_str().unwrap(), &mut Unreported).unwrap())
 }
 
 /// A run without prompt B, read at the last token.
-pub fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
+pub(crate) fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
     RunSpec {
         ids: ids.into(),
         contrast: None,
@@ -35,7 +35,7 @@ pub fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
 }
 
 /// The run of a case in `edits.json` or `refused.json` of a fixture model.
-pub fn spec_of_case(case: &Value, model: &str) -> RunSpec {
+pub(crate) fn spec_of_case(case: &Value, model: &str) -> RunSpec {
     let ids = |value: &Value| -> Option<Vec<u32>> {
         Some(
             value
@@ -60,7 +60,7 @@ pub fn spec_of_case(case: &Value, model: &str) -> RunSpec {
 }
 
 /// Whether all values agree; otherwise where they differ most. Infinities of one sign agree.
-pub fn close(found: &[f32], expected: &[f32], tolerance: f32) -> Result<(), String> {
+pub(crate) fn close(found: &[f32], expected: &[f32], tolerance: f32) -> Result<(), String> {
     assert_eq!(found.len(), expected.len());
     let difference = |(a, b): (&f32, &f32)| if a == b { 0.0 } else { (a - b).abs() };
     let worst = found
@@ -80,7 +80,7 @@ pub fn close(found: &[f32], expected: &[f32], tolerance: f32) -> Result<(), Stri
 }
 
 /// The folder of real models, where the environment names one; otherwise says that the test was skipped.
-pub fn real_models(test: &str) -> Option<PathBuf> {
+pub(crate) fn real_models(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("HEADSCOPE_TEST_MODELS").map(PathBuf::from);
     if folder.is_none() {
         println!("skipped {test}: HEADSCOPE_TEST_MODELS names no folder of models");

@@ -44,7 +44,7 @@ pub enum CheckpointError {
         version: u32,
         big_endian: bool,
     },
-    #[error("{} is not valid JSON: {source}", path.display())]
+    #[error("{} is not the JSON that was expected: {source}; fetch it again", path.display())]
     Json {
         path: PathBuf,
         source: serde_json::Error,

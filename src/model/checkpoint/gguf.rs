@@ -195,8 +195,9 @@ impl<'a> Reader<'a> {
             4..=6 => 4,
             STRING | 10..=12 => 8,
             ARRAY => {
-                return Err(self
-                    .damaged_here("an array of arrays, which GGUF readers do not take".to_owned()));
+                return Err(self.damaged_here(
+                    "an array of arrays, which GGUF readers do not take".to_owned(),
+                ));
             }
             _ => return Err(self.damaged_here(format!("an array of type {kind}, which is none"))),
         };
@@ -392,7 +393,7 @@ pub(super) mod tests {
     }
 
     #[track_caller]
-    fn check_refused(writer: Writer, expected: &str) {
+    fn check_refused(writer: &Writer, expected: &str) {
         let error = read(&writer.0, Path::new("m.gguf"))
             .unwrap_err()
             .to_string();
@@ -469,23 +470,26 @@ pub(super) mod tests {
     #[test]
     fn damaged_files_are_refused_with_the_place() {
         let huge = u64::MAX;
-        check_refused(Writer(b"GGU".to_vec()), "byte 0: the file ends");
-        check_refused(Writer(b"GGML0000".to_vec()), "does not start with \"GGUF\"");
-        check_refused(Writer(MAGIC.to_vec()).u32(1).u64(0).u64(0), "version 1:");
+        check_refused(&Writer(b"GGU".to_vec()), "byte 0: the file ends");
         check_refused(
-            Writer(MAGIC.to_vec()).u32(3u32.swap_bytes()),
+            &Writer(b"GGML0000".to_vec()),
+            "does not start with \"GGUF\"",
+        );
+        check_refused(&Writer(MAGIC.to_vec()).u32(1).u64(0).u64(0), "version 1:");
+        check_refused(
+            &Writer(MAGIC.to_vec()).u32(3u32.swap_bytes()),
             "version 3 in big-endian order",
         );
         check_refused(
-            Writer::header(3, 0, huge),
+            &Writer::header(3, 0, huge),
             "byte 24: 18446744073709551615 metadata keys are claimed, 0 bytes are left",
         );
         check_refused(
-            Writer::header(3, huge, 0),
+            &Writer::header(3, huge, 0),
             "18446744073709551615 tensors are claimed",
         );
         check_refused(
-            Writer::header(3, 0, 1).u64(huge).pad(64),
+            &Writer::header(3, 0, 1).u64(huge).pad(64),
             "bytes of text are claimed",
         );
         let array = |kind, n| {
@@ -496,30 +500,33 @@ pub(super) mod tests {
                 .u64(n)
                 .pad(32)
         };
-        check_refused(array(6, huge / 4), "array elements are claimed");
-        check_refused(array(ARRAY, 1), "an array of arrays");
-        check_refused(array(77, 1), "an array of type 77");
+        check_refused(&array(6, huge / 4), "array elements are claimed");
+        check_refused(&array(ARRAY, 1), "an array of arrays");
+        check_refused(&array(77, 1), "an array of type 77");
         check_refused(
-            Writer::header(3, 0, 1).string("k").u32(7).bytes(&[2]),
+            &Writer::header(3, 0, 1).string("k").u32(7).bytes(&[2]),
             "a truth value of 2",
         );
         check_refused(
-            Writer::header(3, 0, 1)
+            &Writer::header(3, 0, 1)
                 .u64(2)
                 .bytes(&[b'a', 0xff, 0, 0, 0, 0, 0, 0]),
             "byte 33: text that is not UTF-8",
         );
         let pair = |w: Writer| w.string("k").u32(7).bytes(&[1]);
-        check_refused(pair(pair(Writer::header(3, 0, 2))), "key \"k\" comes twice");
         check_refused(
-            Writer::header(3, 0, 1)
+            &pair(pair(Writer::header(3, 0, 2))),
+            "key \"k\" comes twice",
+        );
+        check_refused(
+            &Writer::header(3, 0, 1)
                 .string("general.alignment")
                 .u32(4)
                 .u32(0),
             "general.alignment is no power of two",
         );
         check_refused(
-            Writer::header(3, 0, 1).string("split.count").u32(4).u32(3),
+            &Writer::header(3, 0, 1).string("split.count").u32(4).u32(3),
             "one of 3 parts",
         );
     }
@@ -533,29 +540,29 @@ pub(super) mod tests {
                 .bytes(&[0; 64])
         };
         check_refused(
-            one(&[2, 2], 0, 16),
+            &one(&[2, 2], 0, 16),
             "tensor \"w\": its offset 16 is no multiple",
         );
         check_refused(
-            one(&[2, 16], 0, 32),
+            &one(&[2, 16], 0, 32),
             "its 128 bytes at offset 32 leave the file",
         );
-        check_refused(one(&[2], 0, u64::MAX - 31), "leave the file");
-        check_refused(one(&[u64::MAX, 2], 0, 0), "no whole number of F32 blocks");
+        check_refused(&one(&[2], 0, u64::MAX - 31), "leave the file");
+        check_refused(&one(&[u64::MAX, 2], 0, 0), "no whole number of F32 blocks");
         check_refused(
-            one(&[0, u64::MAX, u64::MAX], 0, 0),
+            &one(&[0, u64::MAX, u64::MAX], 0, 0),
             "no whole number of F32 blocks",
         );
         check_refused(
-            one(&[31], 2, 0),
+            &one(&[31], 2, 0),
             "dimensions [31] make no whole number of Q4_0 blocks",
         );
-        check_refused(one(&[1, 1, 1, 1, 1], 0, 0), "5 dimensions");
+        check_refused(&one(&[1, 1, 1, 1, 1], 0, 0), "5 dimensions");
         check_refused(
-            one(&[256], 10, 0),
+            &one(&[256], 10, 0),
             "tensor \"w\" is stored as Q2_K, which is not read",
         );
-        check_refused(one(&[256], 99, 0), "stored as GGML type 99");
+        check_refused(&one(&[256], 99, 0), "stored as GGML type 99");
         let two = |a: &str, b: &str, offset| {
             Writer::header(3, 2, 0)
                 .tensor(a, &[9], 0, 0)
@@ -564,10 +571,10 @@ pub(super) mod tests {
                 .bytes(&[0; 128])
         };
         check_refused(
-            two("a", "b", 32),
+            &two("a", "b", 32),
             "tensor \"b\": its data overlaps that of \"a\"",
         );
-        check_refused(two("a", "a", 64), "tensor \"a\": it is listed twice");
+        check_refused(&two("a", "a", 64), "tensor \"a\": it is listed twice");
         assert!(read(&two("a", "b", 64).0, Path::new("m")).is_ok());
     }
 }

@@ -284,10 +284,8 @@ mod tests {
             ["h.0.bias", "mask", "wte.weight"]
         );
         assert_eq!(hf.info("wte.weight").unwrap().shape, [3, 4]);
-        assert_eq!(
-            hf.read_f32("wte.weight").unwrap()[0],
-            f32::from_le_bytes([0, 1, 2, 3])
-        );
+        let first = hf.read_f32("wte.weight").unwrap()[0];
+        assert_eq!(first.to_le_bytes(), [0, 1, 2, 3]);
         assert_eq!(hf.dominant_type(), Some(StoredType::F32));
         assert_eq!(hf.stored_len(), 48 + 16 + 4);
         let error = hf.read_f32("mask").unwrap_err().to_string();

@@ -312,7 +312,7 @@ mod tests {
         check_refused(&[(SINGLE, b"")], "damaged at byte 0: only 0 bytes");
         check_refused(
             &[(SINGLE, &tensor_file(&["w"])), ("config.json", b"{")],
-            "config.json is not valid JSON",
+            "config.json is not the JSON that was expected",
         );
         let folder = folder_with(&[("model.onnx", b"onnx")]);
         let error = open(&folder.path().join("model.onnx"))
@@ -352,7 +352,7 @@ mod tests {
         );
         check_refused(
             &[(INDEX, b"{}")],
-            "is not valid JSON: missing field `weight_map`",
+            "is not the JSON that was expected: missing field `weight_map`",
         );
         check_refused(&[(INDEX, &index(&[]))], "it names no shard");
         check_refused(

@@ -108,8 +108,8 @@ const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
 const USER_DEFINED: u64 = 4;
 
-/// A longer SentencePiece token is damage: its cuts are looked up one by one.
-const MAX_TOKEN_BYTES: usize = 4096;
+/// A longer SentencePiece token is damage (the format's own limit is 16 characters): every cut of it is looked up.
+const MAX_TOKEN_BYTES: usize = 512;
 
 pub(super) fn from_metadata(metadata: &GgufMetadata) -> Result<Tokenizer, TokenizerError> {
     let model = metadata

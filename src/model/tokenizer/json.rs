@@ -37,8 +37,8 @@ pub(super) fn from_bytes(
         what: what.to_owned(),
         problem,
     };
-    // The crate indexes by numbers of the file in places, so a damaged one may panic instead of being refused.
-    let inner = catch_unwind(|| tokenizers::Tokenizer::from_bytes(tokenizer))
+    // The crate takes parts of a file for granted, so a damaged one may panic instead of being refused.
+    let inner = catch_unwind(|| usable(tokenizer))
         .map_err(|_panic| {
             damaged(
                 "tokenizer.json",
@@ -64,4 +64,14 @@ pub(super) fn from_bytes(
 
     let reading = Reading::of(&inner);
     Ok(Tokenizer::new(inner, reading, bos_id, add_bos_token))
+}
+
+/// The tokenizer of the file, tried once.
+fn usable(tokenizer: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut inner = tokenizers::Tokenizer::from_bytes(tokenizer)?;
+    // A prompt is never cut or filled up, whatever a training set-up left in the file.
+    inner.with_padding(None).with_truncation(None)?;
+    // A post-processor with holes panics only when it is used. Text that the vocabulary lacks is no damage.
+    let _ = inner.encode_fast("a", true);
+    Ok(inner)
 }

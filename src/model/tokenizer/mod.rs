@@ -8,6 +8,7 @@ mod gguf;
 mod json;
 mod pieces;
 
+use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use tokenizers::PostProcessor as _;
 
 pub use self::error::TokenizerError;
 pub use self::pieces::Piece;
-use self::pieces::Reading;
+use self::pieces::{Before, Reading};
 use super::checkpoint::GgufMetadata;
 pub use crate::prompt::BosRule;
 
@@ -63,15 +64,11 @@ impl Tokenizer {
     }
 
     fn new(
-        mut inner: tokenizers::Tokenizer,
+        inner: tokenizers::Tokenizer,
         reading: Reading,
         bos_id: Option<u32>,
         add_bos_token: Option<bool>,
     ) -> Self {
-        // A prompt is never cut or filled up, whatever a training set-up left in the file.
-        inner.with_padding(None);
-        // Taking the limit away is the case that cannot fail.
-        let _ = inner.with_truncation(None);
         let vocab_size = inner
             .get_vocab(true)
             .into_values()
@@ -121,7 +118,15 @@ impl Tokenizer {
 
     /// What each token reads like where it stands; the texts of ordinary tokens, joined, are the prompt.
     pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
-        pieces::pieces(&self.inner, &self.reading, ids)
+        let mut before = Before::NOTHING;
+        let piece = |id: &u32| pieces::piece(&self.inner, &self.reading, *id, &mut before);
+        ids.iter().map(piece).collect()
+    }
+
+    /// What a token reads like after other text, as a candidate for the next one does.
+    pub fn next_piece(&self, id: u32) -> Piece {
+        let mut before = Before::TEXT;
+        pieces::piece(&self.inner, &self.reading, id, &mut before)
     }
 
     /// One more than the highest id; a model's embedding may have more rows, never fewer.
@@ -194,6 +199,16 @@ impl Tokenizer {
             .position(|window| window == bare)
             .unwrap_or(0);
         Ok(dressed.len().saturating_sub(n_before + bare.len()))
+    }
+}
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("reading", &self.reading)
+            .field("vocab_size", &self.vocab_size)
+            .field("bos_id", &self.bos_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -118,45 +118,66 @@ fn added_space_of(part: &Value) -> AddedSpace {
     }
 }
 
-pub(super) fn pieces(inner: &tokenizers::Tokenizer, reading: &Reading, ids: &[u32]) -> Vec<Piece> {
-    // Whether an ordinary token came: before any, and right after an added one.
-    let (mut started, mut in_segment) = (false, false);
-    let mut one = |id: u32| {
-        if let Some(token) = added_token(inner, id) {
-            in_segment = false;
-            return Piece {
-                id,
-                text: token.content.clone(),
-                bytes: token.content.as_bytes().to_vec(),
-                special: token.special,
-            };
-        }
-        let Some(token) = inner.id_to_token(id) else {
-            return Piece {
-                id,
-                text: format!("#{id}"),
-                bytes: Vec::new(),
-                special: false,
-            };
-        };
-        let mut bytes = bytes_of(&token, &reading.script, started);
-        let space_was_added = match reading.added_space {
-            AddedSpace::None => false,
-            AddedSpace::Start => !started,
-            AddedSpace::Segments => !in_segment,
-        };
-        if space_was_added && bytes.first() == Some(&b' ') {
-            bytes.remove(0);
-        }
-        (started, in_segment) = (true, true);
-        Piece {
-            id,
-            text: readable(&bytes),
-            bytes,
-            special: false,
-        }
+/// What stands before a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    /// An ordinary token, somewhere.
+    started: bool,
+    /// An ordinary token, directly.
+    in_segment: bool,
+}
+
+impl Before {
+    pub(super) const NOTHING: Self = Self {
+        started: false,
+        in_segment: false,
     };
-    ids.iter().map(|&id| one(id)).collect()
+    pub(super) const TEXT: Self = Self {
+        started: true,
+        in_segment: true,
+    };
+}
+
+/// The token `id` after `before`, which moves on past it.
+pub(super) fn piece(
+    inner: &tokenizers::Tokenizer,
+    reading: &Reading,
+    id: u32,
+    before: &mut Before,
+) -> Piece {
+    if let Some(token) = added_token(inner, id) {
+        before.in_segment = false;
+        return Piece {
+            id,
+            text: token.content.clone(),
+            bytes: token.content.as_bytes().to_vec(),
+            special: token.special,
+        };
+    }
+    let Some(token) = inner.id_to_token(id) else {
+        return Piece {
+            id,
+            text: format!("#{id}"),
+            bytes: Vec::new(),
+            special: false,
+        };
+    };
+    let mut bytes = bytes_of(&token, &reading.script, before.started);
+    let space_was_added = match reading.added_space {
+        AddedSpace::None => false,
+        AddedSpace::Start => !before.started,
+        AddedSpace::Segments => !before.in_segment,
+    };
+    if space_was_added && bytes.first() == Some(&b' ') {
+        bytes.remove(0);
+    }
+    *before = Before::TEXT;
+    Piece {
+        id,
+        text: readable(&bytes),
+        bytes,
+        special: false,
+    }
 }
 
 pub(super) fn added_token(inner: &tokenizers::Tokenizer, id: u32) -> Option<&AddedToken> {

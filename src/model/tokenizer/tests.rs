@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
@@ -43,10 +44,12 @@ fn both_ends() -> Value {
     })
 }
 
-fn open(tokenizer: &Value, tokenizer_config: Option<Value>, config: Option<Value>) -> Tokenizer {
-    let tokenizer_config = tokenizer_config.map(|config| config.to_string());
-    let bytes = tokenizer_config.as_ref().map(String::as_bytes);
-    Tokenizer::from_json_bytes(tokenizer.to_string().as_bytes(), bytes, config.as_ref()).unwrap()
+/// From tokenizer.json, tokenizer_config.json and config.json; `Null` stands for a file that is not there.
+fn open(tokenizer: &Value, tokenizer_config: &Value, config: &Value) -> Tokenizer {
+    let tokenizer_config = (!tokenizer_config.is_null()).then(|| tokenizer_config.to_string());
+    let tokenizer_config = tokenizer_config.as_ref().map(String::as_bytes);
+    let config = (!config.is_null()).then_some(config);
+    Tokenizer::from_json_bytes(tokenizer.to_string().as_bytes(), tokenizer_config, config).unwrap()
 }
 
 fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
@@ -57,47 +60,48 @@ fn texts(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
         .collect()
 }
 
-/// The fixture's tokenizer and its cases: text, ids by the file's own rule, ids without beginning of text.
-fn fixture(file: &str) -> (Tokenizer, Vec<(String, Vec<u32>, Vec<u32>)>) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/models")
-        .join(file);
+/// What another program makes of a text.
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    /// By the file's own rule for the beginning of text.
+    ids: Vec<u32>,
+    ids_without_bos: Vec<u32>,
+}
+
+/// A GGUF of the fixtures, its tokenizer and its cases.
+fn fixture(file: &str) -> (Checkpoint, Tokenizer, Vec<Case>) {
+    let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let path = models.join(file);
     let cases = std::fs::read(path.with_file_name("tokenizer_cases.json")).unwrap();
-    let cases: Vec<Value> = serde_json::from_slice(&cases).unwrap();
-    let ids = |value: &Value| {
-        value
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|id| id.as_u64().unwrap() as u32)
-            .collect()
-    };
-    let cases = cases.iter().map(|case| {
-        (
-            case["text"].as_str().unwrap().to_owned(),
-            ids(&case["ids"]),
-            ids(&case["ids_without_bos"]),
-        )
-    });
     let checkpoint = Checkpoint::open(&path).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.gguf_metadata().unwrap()).unwrap();
-    (tokenizer, cases.collect())
+    (
+        checkpoint,
+        tokenizer,
+        serde_json::from_slice(&cases).unwrap(),
+    )
 }
 
 #[test]
 fn both_kinds_of_gguf_tokenizers_give_the_reference_ids_and_read_back() {
-    for (file, bos_id, vocab_size) in [
-        ("tiny-llama-gguf/tiny-llama.gguf", 0, 43),
-        ("tiny-llama-gguf-spm/tiny-llama-spm.gguf", 1, 300),
+    for (file, bos_id) in [
+        ("tiny-llama-gguf/tiny-llama.gguf", 0),
+        ("tiny-llama-gguf-spm/tiny-llama-spm.gguf", 1),
     ] {
-        let (tokenizer, cases) = fixture(file);
+        let (checkpoint, tokenizer, cases) = fixture(file);
         assert!(cases.len() >= 16);
+        assert_eq!(tokenizer.bos_id(), Some(bos_id));
         assert_eq!(
-            (tokenizer.bos_id(), tokenizer.vocab_size()),
-            (Some(bos_id), vocab_size),
-            "{file}"
+            tokenizer.vocab_size(),
+            checkpoint.info("token_embd.weight").unwrap().shape[0]
         );
-        for (text, ids, ids_without_bos) in cases {
+        for Case {
+            text,
+            ids,
+            ids_without_bos,
+        } in cases
+        {
             assert_eq!(
                 tokenizer.encode(&text, BosRule::Auto).unwrap(),
                 ids,
@@ -121,7 +125,7 @@ fn both_kinds_of_gguf_tokenizers_give_the_reference_ids_and_read_back() {
 
 #[test]
 fn a_prompt_is_neither_cut_nor_filled_up() {
-    let tokenizer = open(&byte_level(&Value::Null), None, None);
+    let tokenizer = open(&byte_level(&Value::Null), &Value::Null, &Value::Null);
     assert_eq!(tokenizer.encode("x", BosRule::Auto).unwrap().len(), 1);
     assert_eq!(tokenizer.encode("xyzxyz", BosRule::Auto).unwrap().len(), 6);
     assert_eq!(tokenizer.vocab_size(), 262);
@@ -129,40 +133,35 @@ fn a_prompt_is_neither_cut_nor_filled_up() {
 
 #[test]
 fn auto_follows_the_post_processor_then_add_bos_token_then_nothing() {
-    let asks = || Some(json!({ "add_bos_token": true, "bos_token": "<s>" }));
-    let auto =
-        |tokenizer: Tokenizer| texts(&tokenizer, &tokenizer.encode("x", BosRule::Auto).unwrap());
-    assert_eq!(
-        auto(open(
-            &byte_level(&both_ends()),
-            Some(json!({ "add_bos_token": false })),
-            None
-        )),
-        ["<s>", "x", "</s>"]
+    let check = |post_processor: &Value, tokenizer_config: &Value, expected: &[&str]| {
+        let config = json!({ "bos_token_id": 0 });
+        let tokenizer = open(&byte_level(post_processor), tokenizer_config, &config);
+        let ids = tokenizer.encode("x", BosRule::Auto).unwrap();
+        assert_eq!(
+            texts(&tokenizer, &ids),
+            expected,
+            "{post_processor} {tokenizer_config}"
+        );
+    };
+    let (asks, declines) = (
+        json!({ "add_bos_token": true }),
+        json!({ "add_bos_token": false }),
     );
-    assert_eq!(
-        auto(open(&byte_level(&both_ends()), asks(), None)),
-        ["<s>", "x", "</s>"]
-    );
+    check(&both_ends(), &declines, &["<s>", "x", "</s>"]);
+    check(&both_ends(), &asks, &["<s>", "x", "</s>"]);
     // A post-processor that adds nothing says nothing about the beginning of text.
     let trims = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
-    assert_eq!(auto(open(&byte_level(&trims), asks(), None)), ["<s>", "x"]);
-    assert_eq!(
-        auto(open(
-            &byte_level(&Value::Null),
-            None,
-            Some(json!({ "bos_token_id": 0 }))
-        )),
-        ["x"]
-    );
+    check(&trims, &asks, &["<s>", "x"]);
+    check(&trims, &declines, &["x"]);
+    check(&Value::Null, &Value::Null, &["x"]);
 }
 
 #[test]
 fn always_puts_exactly_one_and_never_puts_none() {
     let tokenizer = open(
         &byte_level(&both_ends()),
-        None,
-        Some(json!({ "bos_token_id": 0 })),
+        &Value::Null,
+        &json!({ "bos_token_id": 0 }),
     );
     let encode = |text, bos| texts(&tokenizer, &tokenizer.encode(text, bos).unwrap());
     assert_eq!(encode("x", BosRule::Always), ["<s>", "x"]);
@@ -172,7 +171,7 @@ fn always_puts_exactly_one_and_never_puts_none() {
         tokenizer.bos_count(&tokenizer.encode("<s>x", BosRule::Auto).unwrap()),
         2
     );
-    let unknown = open(&byte_level(&both_ends()), None, None);
+    let unknown = open(&byte_level(&both_ends()), &Value::Null, &Value::Null);
     assert!(
         unknown
             .encode("x", BosRule::Always)
@@ -184,38 +183,25 @@ fn always_puts_exactly_one_and_never_puts_none() {
 
 #[test]
 fn the_bos_id_comes_from_either_form_of_the_tokenizer_config_then_the_config() {
-    let bos = |tokenizer_config, config| {
-        open(&byte_level(&Value::Null), tokenizer_config, config).bos_id()
+    let check = |tokenizer_config: Value, config: Value, expected: Option<u32>| {
+        let tokenizer = open(&byte_level(&Value::Null), &tokenizer_config, &config);
+        assert_eq!(tokenizer.bos_id(), expected, "{tokenizer_config} {config}");
     };
-    assert_eq!(
-        bos(
-            Some(json!({ "bos_token": "</s>" })),
-            Some(json!({ "bos_token_id": 0 }))
-        ),
-        Some(1)
+    let (none, zero) = (Value::Null, json!({ "bos_token_id": 0 }));
+    check(json!({ "bos_token": "</s>" }), zero.clone(), Some(1));
+    check(
+        json!({ "bos_token": { "content": "</s>" } }),
+        none.clone(),
+        Some(1),
     );
-    assert_eq!(
-        bos(Some(json!({ "bos_token": { "content": "</s>" } })), None),
-        Some(1)
-    );
-    assert_eq!(
-        bos(
-            Some(json!({ "bos_token": null })),
-            Some(json!({ "bos_token_id": 0 }))
-        ),
-        Some(0)
-    );
-    assert_eq!(
-        bos(None, Some(json!({ "bos_token_id": 50_256 }))),
-        None,
-        "outside the vocabulary"
-    );
-    assert_eq!(bos(None, None), None);
+    check(json!({ "bos_token": null }), zero, Some(0));
+    check(none.clone(), json!({ "bos_token_id": 50_256 }), None); // outside the vocabulary
+    check(none.clone(), none, None);
 }
 
 #[test]
 fn pieces_read_in_place_and_join_to_the_prompt() {
-    let tokenizer = open(&byte_level(&Value::Null), None, None);
+    let tokenizer = open(&byte_level(&Value::Null), &Value::Null, &Value::Null);
     let prompt = " the café\n\t🙂 cat";
     let ids = tokenizer.encode(prompt, BosRule::Auto).unwrap();
     let pieces = tokenizer.pieces(&ids);
@@ -253,8 +239,8 @@ fn word_pieces_read_as_words() {
             "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
             "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab },
         }),
-        None,
-        None,
+        &Value::Null,
+        &Value::Null,
     );
     assert_eq!(
         texts(&tokenizer, &[0, 1, 2, 3, 4, 2]),
@@ -266,8 +252,8 @@ fn word_pieces_read_as_words() {
 fn an_answer_is_the_first_token_after_the_prompt() {
     let tokenizer = open(
         &byte_level(&both_ends()),
-        None,
-        Some(json!({ "bos_token_id": 0 })),
+        &Value::Null,
+        &json!({ "bos_token_id": 0 }),
     );
     let answer = |prompt: &str, answer: &str, bos| {
         let prompt_ids = tokenizer.encode(prompt, bos).unwrap();
@@ -303,8 +289,21 @@ fn an_answer_is_the_first_token_after_the_prompt() {
 }
 
 #[test]
+fn the_space_that_the_tokenizer_adds_is_read_back_only_inside_a_text() {
+    let (_, tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
+    let ids = tokenizer.encode("cat cat", BosRule::Never).unwrap();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(texts(&tokenizer, &ids), ["cat", " cat"]);
+    assert_eq!(
+        texts(&tokenizer, &[1, ids[0], 1, ids[0]]),
+        ["<s>", "cat", "<s>", "cat"]
+    );
+    assert_eq!(tokenizer.next_piece(ids[0]).text, " cat");
+}
+
+#[test]
 fn a_sentence_piece_answer_alone_gets_no_second_space() {
-    let (tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
+    let (_, tokenizer, _) = fixture("tiny-llama-gguf-spm/tiny-llama-spm.gguf");
     let answer = |prompt: &str, ids: &[u32]| {
         tokenizer
             .answer_id(prompt, ids, " cat", BosRule::Auto)
@@ -332,6 +331,11 @@ fn damaged_tokenizer_files_are_refused() {
     // Two tokens longer together than any of the vocabulary: the crate's builder panics.
     contradicting["model"]["merges"] = json!(["</s> </s>"]);
     assert!(refused(&contradicting.to_string()).contains("its parts contradict each other"));
+    // A special token that the post-processor does not define: the crate panics when it encodes.
+    let mut undefined = both_ends();
+    undefined["special_tokens"] = json!({ "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] } });
+    let refusal = refused(&byte_level(&undefined).to_string());
+    assert!(refusal.contains("tokenizer.json is damaged"), "{refusal}");
     let good = byte_level(&Value::Null).to_string();
     let error = Tokenizer::from_json_bytes(good.as_bytes(), Some(b"nonsense"), None)
         .err()

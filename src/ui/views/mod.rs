@@ -1,12 +1,16 @@
-//! Stub: the views branch brings the real one.
+//! The panels. Each draws from [`ViewContext`] and pushes actions; its `State` holds what is never saved (zoom, caches).
+//!
+//! [`ViewContext`]: crate::ui::context::ViewContext
 
 pub mod arcs;
 pub mod attention;
 pub mod head;
 pub mod heads;
 pub mod interventions;
+pub mod paint;
 pub mod readout;
 
+/// The unsaved state of all panels.
 #[derive(Debug, Default)]
 pub struct States {
     pub heads: heads::State,

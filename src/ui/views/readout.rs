@@ -1,10 +1,149 @@
-//! Stub: the views branch brings the real one.
+//! What the model says next at one position: the likeliest tokens before and after the edits, and the answers' difference.
 
+mod answers;
+mod table;
+mod trace;
+
+use egui::{RichText, Ui, vec2};
+
+use crate::session::ReadPosition;
+use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
+use crate::ui::theme::Theme;
+use crate::ui::widgets::{message, tokens};
 
 #[derive(Debug, Default)]
-pub struct State;
+pub struct State {
+    table: table::Cache,
+    trace: trace::Trace,
+    /// An answer that is being typed.
+    answer: String,
+}
 
-pub fn show(cx: &ViewContext<'_>, _state: &mut State, ui: &mut egui::Ui) {
-    ui.weak(format!("readout of {}", cx.model.name));
+/// Widths at which the parts stand beside each other.
+const THREE_COLUMNS: f32 = 880.0;
+const TWO_COLUMNS: f32 = 540.0;
+const SIDE: f32 = 250.0;
+
+pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
+    if let Some(error) = &cx.live.error {
+        message::error(ui, cx.theme, error);
+    }
+    state.table.update(cx);
+    state.trace.update(cx, state.table.difference());
+    let width = ui.available_width();
+    let height = ui.available_height();
+    if width < TWO_COLUMNS {
+        egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
+            question(cx, state, ui);
+            ui.separator();
+            answer_table(cx, state, ui, 260.0);
+            ui.separator();
+            state.trace.show(cx, ui, 140.0);
+        });
+        return;
+    }
+    let trace_beside = width >= THREE_COLUMNS;
+    ui.horizontal_top(|ui| {
+        column(ui, SIDE, height, |ui| {
+            egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
+                question(cx, state, ui);
+                if !trace_beside {
+                    ui.separator();
+                    state.trace.show(cx, ui, 140.0);
+                }
+            });
+        });
+        ui.separator();
+        let rest = ui.available_width();
+        let trace = (rest * 0.38).min(420.0);
+        let table = if trace_beside { rest - trace - 18.0 } else { rest };
+        column(ui, table, height, |ui| answer_table(cx, state, ui, height));
+        if trace_beside {
+            ui.separator();
+            let width = ui.available_width();
+            column(ui, width, height, |ui| state.trace.show(cx, ui, height));
+        }
+    });
+}
+
+fn column(ui: &mut Ui, width: f32, height: f32, contents: impl FnOnce(&mut Ui)) {
+    ui.allocate_ui_with_layout(
+        vec2(width, height),
+        egui::Layout::top_down(egui::Align::Min),
+        |ui| {
+            ui.set_min_size(vec2(width, height));
+            ui.set_max_width(width);
+            contents(ui);
+        },
+    );
+}
+
+/// Where the logits are read, the answers, and their difference.
+fn question(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
+    position(cx, ui);
+    answers::show(cx, &mut state.answer, ui);
+    if let Some(difference) = state.table.difference() {
+        ui.add_space(6.0);
+        difference.show(cx, ui);
+    }
+}
+
+fn position(cx: &ViewContext<'_>, ui: &mut Ui) {
+    let pieces = cx.resolved.map_or(&[][..], |resolved| &resolved.tokens);
+    let chosen = cx.session.experiment.position;
+    let at = cx.resolved.map(|resolved| resolved.spec.position);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("Read after").color(cx.theme.text_weak));
+        let token = at.map_or_else(String::new, |at| tokens::at(pieces, at));
+        let text = match chosen {
+            ReadPosition::Last => format!("{token} (last)"),
+            ReadPosition::At(_) => token,
+        };
+        let menu = ui.menu_button(text.clone(), |ui| {
+            let last = chosen == ReadPosition::Last;
+            if ui.selectable_label(last, "The last token").clicked() {
+                cx.push(Action::SetPosition(ReadPosition::Last));
+                ui.close();
+            }
+            ui.separator();
+            let is_chosen = |position| chosen == ReadPosition::At(position);
+            if let Some(position) = tokens::list(ui, cx.theme, pieces, is_chosen) {
+                cx.push(Action::SetPosition(ReadPosition::At(position)));
+                ui.close();
+            }
+        });
+        menu.response
+            .on_hover_text("The position whose next token is predicted")
+            .accessible_name(format!("Read after {text}"));
+    });
+}
+
+fn answer_table(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, height: f32) {
+    let ran = cx.live.before.layers.iter().any(Option::is_some);
+    if state.table.is_empty() {
+        if cx.live.complete && cx.live.error.is_none() && ran {
+            message::empty(
+                ui,
+                cx.theme,
+                "No language-model head",
+                "This checkpoint has no unembedding: attention can be looked at, next tokens cannot.",
+            );
+        } else if cx.live.error.is_none() {
+            message::empty(ui, cx.theme, "No result yet", "The likeliest next tokens appear here.");
+        }
+        return;
+    }
+    state.table.show(cx, ui, height);
+}
+
+/// The colour of a change.
+fn change_color(theme: &Theme, change: f32) -> egui::Color32 {
+    if change > 0.0 {
+        theme.positive
+    } else if change < 0.0 {
+        theme.negative
+    } else {
+        theme.text_weak
+    }
 }

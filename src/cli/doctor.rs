@@ -1,0 +1,79 @@
+//! `headscope doctor`: what this machine has, and whether the bundled model runs on it.
+
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+
+use super::CliError;
+use super::args::ExperimentArgs;
+use super::opened::Opened;
+use crate::experiment::Readout;
+use crate::model::demo;
+use crate::session::paths;
+
+pub(super) fn run() -> Result<(), CliError> {
+    let line = |name: &str, value: &str| println!("{name:<10} {value}");
+    line("headscope", env!("CARGO_PKG_VERSION"));
+    let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
+    line("system", &system);
+    line("threads", &rayon::current_num_threads().to_string());
+    if let Some(bytes) = memory_bytes() {
+        line("memory", &format!("{:.1} GB", bytes as f64 / 1e9));
+    }
+    line("settings", &folder(paths::config_dir().as_deref()));
+    line("data", &folder(paths::data_dir().as_deref()));
+    let (load, run) = run_demo().inspect_err(|_| line("demo", "does not run"))?;
+    line(
+        demo::NAME,
+        &format!("runs: load {load:.1} ms, first run {run:.1} ms"),
+    );
+    Ok(())
+}
+
+/// Opens the bundled model and runs its sample prompt. Milliseconds of both.
+fn run_demo() -> anyhow::Result<(f64, f64)> {
+    let mut opened = Opened::model(demo::NAME, &ExperimentArgs::default())?;
+    let outcome = opened.run()?;
+    let logits = outcome.before.logits.context("no logits")?;
+    ensure!(
+        Readout::new(&logits).is_finite(),
+        "its logits are not finite"
+    );
+    Ok((opened.model_ref().load_millis, outcome.before.millis))
+}
+
+/// The folder, and whether it can be written to. Looking makes nothing.
+fn folder(path: Option<&Path>) -> String {
+    let Some(path) = path else {
+        return "none: there is no home folder".into();
+    };
+    let state = if path.exists() {
+        tempfile::tempfile_in(path).map_or_else(
+            |error| format!("cannot be written: {error}: "),
+            |_| String::new(),
+        )
+    } else {
+        "not there yet: ".to_owned()
+    };
+    format!("{state}{}", path.display())
+}
+
+/// The machine's memory, where the system tells it without a library.
+fn memory_bytes() -> Option<u64> {
+    if cfg!(target_os = "macos") {
+        let command = std::process::Command::new("sysctl")
+            .args(["-n", "hw.memsize"])
+            .output();
+        return String::from_utf8(command.ok()?.stdout)
+            .ok()?
+            .trim()
+            .parse()
+            .ok();
+    }
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,89 @@
+//! The program without its window: the commands, their output and their exit codes.
+//!
+//! 0 done, 1 failed with the reason on stderr, 2 wrong usage. Only this module prints.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what the command line is for"
+)]
+
+mod args;
+mod doctor;
+mod dump;
+mod export;
+mod figures;
+mod models;
+mod opened;
+mod report;
+mod run;
+mod table;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Cli, Command};
+
+/// What the arguments ask `main` to do.
+#[derive(Debug)]
+pub enum Start {
+    /// Open the window, with this session or model.
+    Window(Option<String>),
+    /// A command has run.
+    Done(ExitCode),
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+enum CliError {
+    /// Exit code 2.
+    Usage(clap::Error),
+    /// Exit code 1.
+    Failed(anyhow::Error),
+}
+
+/// Runs the command that `arguments` name, the program's own name first.
+pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return Start::Done(show_usage(&error)),
+    };
+    let Some(command) = cli.command else {
+        return Start::Window(cli.target);
+    };
+    let result = match command {
+        Command::Run(args) => run::run(&args),
+        Command::Dump(args) => dump::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Doctor => doctor::run(),
+    };
+    Start::Done(match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::Usage(error)) => show_usage(&error),
+        Err(CliError::Failed(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Help and version are no errors; clap knows the stream and the code.
+fn show_usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to tell it to if the terminal is gone.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+impl From<clap::Error> for CliError {
+    fn from(error: clap::Error) -> Self {
+        Self::Usage(error)
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}

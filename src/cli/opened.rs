@@ -1,0 +1,211 @@
+//! From MODEL or SESSION and options to an open model and an experiment that can run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use super::CliError;
+use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
+use crate::experiment::Outcome;
+use crate::experiment::engine::{Dumped, Engine, Unwatched};
+use crate::experiment::resolve::{self, Resolved};
+use crate::model::load::{self, Unreported};
+use crate::model::site::Site;
+use crate::model::{Model, demo};
+use crate::session::file::{self, Record, Saved};
+use crate::session::replay::{self, Numbers, Replay};
+use crate::session::{EditRow, Experiment, Prompt, Session};
+
+/// An open model with an experiment resolved against it.
+pub(super) struct Opened {
+    engine: Engine,
+    pub(super) session: Session,
+    /// Where the relative paths of vectors start; `None` is the working folder.
+    pub(super) folder: Option<PathBuf>,
+    /// What the session gave when it was saved.
+    record: Option<Record>,
+    pub(super) resolved: Resolved,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Opened {
+    pub(super) fn new(asked: &Asked) -> Result<Self, CliError> {
+        let Asked {
+            target,
+            experiment,
+            compute,
+        } = asked;
+        let is_session = file::is_session(target);
+        if is_session && let Some(option) = experiment.first_given() {
+            return Err(CliError::Usage(usage(&format!(
+                "a session has its own experiment: {option} cannot be used with {target}"
+            ))));
+        }
+        prepare(compute)?;
+        Ok(if is_session {
+            Self::session(Path::new(target))?
+        } else {
+            Self::model(target, experiment)?
+        })
+    }
+
+    fn session(path: &Path) -> anyhow::Result<Self> {
+        let Saved { session, record } = file::open(path)?;
+        let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
+        let engine = open(&session.model)?;
+        let mut opened = Self::resolve(engine, session, folder)?;
+        if let Some(record) = &record {
+            let differences = differences(&opened, record);
+            opened.warnings.extend(differences);
+        }
+        if record
+            .as_ref()
+            .is_none_or(|record| record.numbers.is_none())
+        {
+            let warning = "the session has no numbers that a replay could be compared with";
+            opened.warnings.push(warning.into());
+        }
+        opened.record = record;
+        Ok(opened)
+    }
+
+    pub(super) fn model(source: &str, args: &ExperimentArgs) -> anyhow::Result<Self> {
+        // Before the model is read: a slip in an edit shall not cost a minute of loading.
+        let edits: Vec<EditRow> = args
+            .edits
+            .iter()
+            .map(|text| {
+                text.parse().map(|edit| EditRow {
+                    edit,
+                    enabled: true,
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let engine = open(source)?;
+        let has_prompt = args.prompt.is_some() || args.ids.is_some();
+        if !has_prompt && engine.model().tokenizer.is_none() {
+            bail!("the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1");
+        }
+        let mut experiment = args.experiment(|| Prompt::Text(demo::SAMPLE_PROMPT.to_owned()));
+        experiment.edits = edits;
+        Self::resolve(engine, Session::new(source, experiment), None)
+    }
+
+    fn resolve(engine: Engine, session: Session, folder: Option<PathBuf>) -> anyhow::Result<Self> {
+        let resolved = resolve::resolve(&session.experiment, engine.model(), folder.as_deref())?;
+        Ok(Self {
+            warnings: resolved.warnings.clone(),
+            engine,
+            session,
+            folder,
+            record: None,
+            resolved,
+        })
+    }
+
+    pub(super) fn model_ref(&self) -> &Model {
+        self.engine.model()
+    }
+
+    pub(super) fn run(&mut self) -> anyhow::Result<Outcome> {
+        Ok(self.engine.run(&self.resolved.spec, &mut Unwatched)?)
+    }
+
+    /// The activations of the edited run that `globs` name.
+    pub(super) fn dump(&mut self, globs: &[String]) -> anyhow::Result<Vec<Dumped>> {
+        let sites = Site::matching(&self.model_ref().spec, globs)?;
+        Ok(self.engine.dump(&self.resolved.spec, &sites)?)
+    }
+
+    pub(super) fn answer_ids(&self) -> Vec<u32> {
+        self.resolved
+            .answers
+            .iter()
+            .map(|answer| answer.id)
+            .collect()
+    }
+
+    /// The verdict on a session's own numbers; `None` without a session, or one that has none.
+    pub(super) fn replay(&self, outcome: &Outcome) -> Option<Replay> {
+        let saved = self.record.as_ref()?.numbers.as_ref()?;
+        Some(replay::compare(saved, outcome))
+    }
+
+    /// Saves the experiment with the numbers of `outcome`.
+    pub(super) fn save(&self, path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
+        let Model {
+            name,
+            fingerprint,
+            dtype,
+            ..
+        } = self.model_ref();
+        let spec = &self.resolved.spec;
+        let numbers = Numbers::capture(outcome, dtype, spec.position, &self.answer_ids());
+        let saved = Saved {
+            session: self.session.clone(),
+            record: Some(Record {
+                model_name: name.clone(),
+                fingerprint: fingerprint.clone(),
+                ids: spec.ids.to_vec(),
+                contrast_ids: spec.contrast.as_ref().map(|ids| ids.to_vec()),
+                numbers: Some(numbers),
+            }),
+        };
+        Ok(file::save(path, &saved, self.folder.as_deref())?)
+    }
+}
+
+/// What makes a session's numbers another run's.
+fn differences(opened: &Opened, record: &Record) -> Vec<String> {
+    let Model {
+        name, fingerprint, ..
+    } = opened.model_ref();
+    let Record {
+        model_name,
+        fingerprint: saved_fingerprint,
+        ids,
+        contrast_ids,
+        numbers: _,
+    } = record;
+    let Experiment {
+        prompt, contrast, ..
+    } = &opened.session.experiment;
+    let spec = &opened.resolved.spec;
+    let mut warnings = Vec::new();
+    if fingerprint != saved_fingerprint {
+        warnings.push(format!(
+            "the session was saved with other weights: {model_name} {saved_fingerprint}, now {name} {fingerprint}"
+        ));
+    }
+    // Prompts given as ids are the same by themselves.
+    let is_text = |prompt: &Prompt| matches!(prompt, Prompt::Text(_));
+    if is_text(prompt) && ids[..] != spec.ids[..] {
+        warnings.push("prompt A gives other tokens than when the session was saved".into());
+    }
+    let contrast_changed = contrast_ids.as_deref() != spec.contrast.as_deref();
+    if contrast.as_ref().is_some_and(is_text) && contrast_ids.is_some() && contrast_changed {
+        warnings.push("prompt B gives other tokens than when the session was saved".into());
+    }
+    warnings
+}
+
+fn open(source: &str) -> anyhow::Result<Engine> {
+    Ok(Engine::new(Arc::new(load::open(source, &mut Unreported)?)))
+}
+
+fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
+    let ComputeArgs { dtype, threads } = compute;
+    if *dtype != Dtype::F32 {
+        return Err(anyhow!(
+            "--dtype f32 only: f16, bf16 and quantized are not in this version"
+        ));
+    }
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(usize::from(*threads))
+            .build_global()
+            .context("--threads")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,494 @@
+//! The command line end to end, through the built program: arguments, output, exit codes.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A folder of its own, and the program run in it.
+struct Program {
+    folder: tempfile::TempDir,
+}
+
+/// What the program said.
+struct Answer {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Program {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Answer {
+        let output = Command::new(env!("CARGO_BIN_EXE_headscope"))
+            .args(arguments)
+            .current_dir(&self.folder)
+            // Neither the user's folders nor a display.
+            .env("HEADSCOPE_CONFIG_DIR", self.path("config"))
+            .env("HEADSCOPE_DATA_DIR", self.path("data"))
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .env_remove("RUST_LOG")
+            .output();
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = output.unwrap();
+        Answer {
+            code: status.code().expect("ended by a signal"),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    fn refused(&self, code: i32, arguments: &[&str], parts: &[&str]) {
+        let answer = self.run(arguments);
+        assert_eq!(answer.code, code, "{arguments:?}: {}", answer.stderr);
+        assert_eq!(answer.stdout, "", "{arguments:?}");
+        for part in parts {
+            let stderr = &answer.stderr;
+            assert!(
+                stderr.contains(part),
+                "{arguments:?}: `{stderr}` lacks `{part}`"
+            );
+        }
+    }
+
+    #[track_caller]
+    fn done(&self, arguments: &[&str]) -> String {
+        let answer = self.run(arguments);
+        assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.stderr);
+        answer.stdout
+    }
+
+    #[track_caller]
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.done(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+#[track_caller]
+fn assert_keys(value: &Value, keys: &[&str]) {
+    let object = value
+        .as_object()
+        .unwrap_or_else(|| panic!("no object: {value}"));
+    assert_eq!(object.keys().collect::<Vec<_>>(), keys);
+}
+
+const SESSION: &str = r#"{"version":1,"model":{"source":"demo"},"prompt":{"text":"A B C"}}"#;
+const PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_says_what_is_wrong() {
+    let program = Program::new();
+    program.refused(2, &["run"], &["MODEL | SESSION"]);
+    program.refused(2, &["run", "demo", "--no-such"], &["--no-such"]);
+    program.refused(
+        2,
+        &["run", "demo", "--prompt", "a", "--ids", "1"],
+        &["--prompt", "--ids"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--bos", "--no-bos"],
+        &["--bos", "--no-bos"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--ids", "1,x"],
+        &["separated by commas"],
+    );
+    program.refused(
+        2,
+        &["run", "demo", "--save", "x.json"],
+        &[".headscope.json"],
+    );
+    program.refused(2, &["dump", "demo", "-o", "x.safetensors"], &["--sites"]);
+    program.refused(
+        2,
+        &["export", "demo", "--view", "window", "-o", "x.svg"],
+        &[".png"],
+    );
+    program.refused(
+        2,
+        &["export", "demo", "--view", "heads", "-o", "x.bmp"],
+        &[".svg"],
+    );
+}
+
+#[test]
+fn a_session_takes_no_experiment_from_the_command_line() {
+    let program = Program::new();
+    program.write("s.headscope.json", SESSION);
+    program.write("other.json", SESSION);
+    for file in ["s.headscope.json", "other.json"] {
+        for option in [
+            &["--prompt", "x"][..],
+            &["--edit", "L0=zero"],
+            &["--ids", "1"],
+            &["--contrast", "x"],
+            &["--answer", "x"],
+            &["--position", "0"],
+            &["--no-bos"],
+        ] {
+            program.refused(2, &[&["run", file], option].concat(), &[option[0], file]);
+            let dump = ["dump", file, "--sites", "logits", "-o", "x.safetensors"];
+            program.refused(2, &[&dump, option].concat(), &[option[0], file]);
+        }
+    }
+    assert!(!program.path("x.safetensors").exists());
+}
+
+#[test]
+fn sessions_that_cannot_be_opened_are_exit_code_1_with_the_reason() {
+    let program = Program::new();
+    program.refused(
+        1,
+        &["run", "none.headscope.json"],
+        &["cannot open the session", "none.headscope.json"],
+    );
+    program.write(
+        "new.headscope.json",
+        &SESSION.replace("\"version\":1", "\"version\":7"),
+    );
+    program.refused(
+        1,
+        &["run", "new.headscope.json"],
+        &["made by a newer Headscope (version 7"],
+    );
+    program.write("cut.headscope.json", &SESSION[..50]);
+    program.refused(
+        1,
+        &["run", "cut.headscope.json"],
+        &["damaged", "line 1 column 50"],
+    );
+    let edits = r#""prompt":{"text":"A"},"edits":[{"edit":"L0=zero"},{"edit":"L0=explode"}]"#;
+    program.write(
+        "edit.headscope.json",
+        &SESSION.replace(r#""prompt":{"text":"A B C"}"#, edits),
+    );
+    program.refused(1, &["run", "edit.headscope.json"], &["row 2", "explode"]);
+}
+
+#[test]
+fn edits_that_are_none_are_refused_by_name() {
+    let program = Program::new();
+    for edit in [
+        "L0H0=explode",
+        "L0H0=scale(inf)",
+        "L0H0",
+        "L0KV0=uniform",
+        "-x",
+    ] {
+        let arguments = ["run", "demo", "--edit", "L0=zero", "--edit", edit];
+        program.refused(1, &arguments, &["error: edit `", edit]);
+    }
+}
+
+#[test]
+fn types_to_come_are_refused_and_not_ignored() {
+    let program = Program::new();
+    for dtype in ["f16", "bf16", "quantized"] {
+        program.refused(
+            1,
+            &["run", "demo", "--dtype", dtype],
+            &["not in this version"],
+        );
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let program = Program::new();
+    assert!(program.done(&["--version"]).starts_with("headscope "));
+    assert!(program.done(&["run", "--help"]).contains("--edit <EDIT>"));
+}
+
+#[test]
+fn models_lists_every_family_once() {
+    let models = Program::new().json(&["models"]);
+    assert_eq!(models["schema_version"], 1);
+    let families = models["families"].as_array().unwrap();
+    let mut names: Vec<_> = families
+        .iter()
+        .map(|family| family["model_type"].as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"gpt2") && names.contains(&"llama"),
+        "{names:?}"
+    );
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), families.len());
+}
+
+#[test]
+fn doctor_runs_the_bundled_model() {
+    let program = Program::new();
+    let text = program.done(&["doctor"]);
+    assert!(text.contains("demo       runs"), "{text}");
+    assert!(
+        text.contains(program.path("config").to_str().unwrap()),
+        "{text}"
+    );
+}
+
+#[test]
+fn run_prints_exactly_the_keys_of_its_contract() {
+    let program = Program::new();
+    let arguments = [
+        "run", "demo", "--prompt", PROMPT, "--answer", " Mary", "--answer", " John", "--top-k", "3",
+    ];
+    let plain = program.json(&arguments);
+    assert_keys(
+        &plain,
+        &[
+            "schema_version",
+            "model",
+            "tokens",
+            "edits",
+            "position",
+            "readout",
+            "before",
+            "warnings",
+            "timing_ms",
+        ],
+    );
+    assert_eq!(plain["schema_version"], 1);
+    assert_keys(
+        &plain["model"],
+        &[
+            "name",
+            "family",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "dtype",
+            "stored",
+            "fingerprint",
+        ],
+    );
+    let n_tokens = plain["tokens"].as_array().unwrap().len();
+    assert_keys(&plain["tokens"][0], &["index", "id", "text"]);
+    assert_eq!(plain["position"], n_tokens - 1);
+    assert_eq!(plain["readout"], "next_token");
+    assert_eq!(plain["edits"], serde_json::json!([]));
+    let before = &plain["before"];
+    assert_keys(before, &["top", "answers", "logit_diff"]);
+    assert_eq!(before["top"].as_array().unwrap().len(), 3);
+    assert_keys(&before["top"][0], &["token", "id", "logit", "prob"]);
+    assert_keys(&before["answers"][0], &["text", "id", "logit", "prob"]);
+    assert_eq!(before["answers"][0]["text"], " Mary");
+    let logit = |i: usize| before["answers"][i]["logit"].as_f64().unwrap();
+    let diff = before["logit_diff"].as_f64().unwrap();
+    assert!((diff - (logit(0) - logit(1))).abs() < 1e-4);
+    assert_keys(&plain["timing_ms"], &["load", "before", "after"]);
+    assert_eq!(plain["timing_ms"]["after"], Value::Null);
+
+    let edited = program.json(&[&arguments[..], &["--edit", "0.1 = scale( 2.50 )@last"]].concat());
+    assert_eq!(edited["edits"], serde_json::json!(["L0H1=scale(2.5)@last"]));
+    assert_keys(&edited["after"], &["top", "answers", "logit_diff"]);
+    assert_eq!(edited["before"], plain["before"]);
+    assert_ne!(edited["after"], plain["before"]);
+    assert!(edited["timing_ms"]["after"].is_number());
+}
+
+#[test]
+fn the_logit_difference_needs_two_answers() {
+    let program = Program::new();
+    let one = program.json(&["run", "demo", "--answer", " Mary"]);
+    assert_eq!(one["before"]["logit_diff"], Value::Null);
+    let none = program.json(&["run", "demo"]);
+    assert_eq!(none["before"]["answers"], serde_json::json!([]));
+    assert_eq!(none["before"]["logit_diff"], Value::Null);
+}
+
+#[test]
+fn a_saved_session_replays_and_agrees() {
+    let program = Program::new();
+    let ran = program.json(&[
+        "run",
+        "demo",
+        "--prompt",
+        PROMPT,
+        "--answer",
+        " Mary",
+        "--answer",
+        " John",
+        "--edit",
+        "L0H1=zero",
+        "--edit",
+        "M1=scale(0.5)",
+        "--save",
+        "s.headscope.json",
+    ]);
+    assert!(ran.get("replay").is_none());
+    let replayed = program.json(&["run", "s.headscope.json"]);
+    assert_keys(&replayed["replay"], &["agrees", "max_diff"]);
+    assert_eq!(replayed["replay"]["agrees"], true);
+    assert!(replayed["replay"]["max_diff"].as_f64().unwrap() <= 1e-3);
+    assert_eq!(replayed["before"], ran["before"]);
+    assert_eq!(replayed["after"], ran["after"]);
+    assert_eq!(replayed["edits"], ran["edits"]);
+
+    // Numbers that were tampered with are told.
+    let path = program.path("s.headscope.json");
+    let mut saved: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    saved["numbers"]["after"]["top"][0]["logit"] = 1234.5.into();
+    program.write("s.headscope.json", &saved.to_string());
+    let replayed = program.json(&["run", "s.headscope.json"]);
+    assert_eq!(replayed["replay"]["agrees"], false);
+    assert!(
+        replayed["warnings"]
+            .to_string()
+            .contains("differs from the saved numbers")
+    );
+}
+
+#[test]
+fn edits_that_do_not_fit_the_model_are_refused_by_name() {
+    let program = Program::new();
+    for edit in [
+        "L99H0=zero",
+        "L0H99=zero",
+        "L0=zero@9999",
+        "L0H0[0->0]=knockout",
+    ] {
+        program.refused(
+            1,
+            &["run", "demo", "--prompt", PROMPT, "--edit", edit],
+            &[edit],
+        );
+    }
+    // No prompt B to take values from.
+    program.refused(
+        1,
+        &["run", "demo", "--edit", "L0H0=resample"],
+        &["L0H0=resample"],
+    );
+}
+
+#[test]
+fn the_readable_table_shows_both_sides_and_the_change() {
+    let text = Program::new().done(&[
+        "run",
+        "demo",
+        "--prompt",
+        PROMPT,
+        "--answer",
+        " Mary",
+        "--answer",
+        " John",
+        "--edit",
+        "L0H1=zero",
+    ]);
+    for part in [
+        "edit L0H1=zero",
+        "before",
+        "after",
+        "change",
+        "` Mary`",
+        "difference",
+        "load ",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn dump_writes_what_the_globs_name_and_refuses_what_names_nothing() {
+    let program = Program::new();
+    program.done(&[
+        "dump",
+        "demo",
+        "--ids",
+        "1,2,3",
+        "--sites",
+        "blocks.*.attn.hook_pattern,logits",
+        "--edit",
+        "L0H0=uniform",
+        "-o",
+        "d.safetensors",
+    ]);
+    let bytes = std::fs::read(program.path("d.safetensors")).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    assert_eq!(metadata["ids"], "[1,2,3]");
+    assert_eq!(metadata["edits"], r#"["L0H0=uniform"]"#);
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let pattern = tensors.tensor("blocks.0.attn.hook_pattern").unwrap();
+    assert_eq!(pattern.shape()[0], 1);
+    assert_eq!(pattern.shape()[2..], [3, 3]);
+    let row: Vec<f32> = bytemuck::pod_collect_to_vec(&pattern.data()[4 * 6..4 * 9]);
+    assert!(
+        row.iter().all(|value| (value - 1.0 / 3.0).abs() < 1e-6),
+        "{row:?}"
+    );
+    program.refused(
+        1,
+        &[
+            "dump",
+            "demo",
+            "--sites",
+            "logits,blocks.*.hook_nothing",
+            "-o",
+            "none.safetensors",
+        ],
+        &["blocks.*.hook_nothing"],
+    );
+    assert!(!program.path("none.safetensors").exists());
+}
+
+#[test]
+fn export_writes_figures_and_data_without_a_display() {
+    let program = Program::new();
+    for (view, file, start) in [
+        ("heads", "h.png", &b"\x89PNG"[..]),
+        ("attention", "a.svg", b"<"),
+        ("arcs", "c.svg", b"<"),
+        ("readout", "r.json", b"{"),
+    ] {
+        program.done(&[
+            "export", "demo", "--view", view, "--head", "L0H1", "-o", file,
+        ]);
+        let bytes = std::fs::read(program.path(file)).unwrap();
+        assert!(bytes.starts_with(start), "{file}");
+    }
+    let attention = [
+        "export",
+        "demo",
+        "--view",
+        "attention",
+        "--head",
+        "L99H0",
+        "-o",
+        "x.svg",
+    ];
+    program.refused(1, &attention, &["L99H0"]);
+}
+
+#[test]
+fn models_that_cannot_be_opened_are_exit_code_1_with_the_path() {
+    let program = Program::new();
+    program.refused(1, &["run", "./no-such-folder"], &["no-such-folder"]);
+    program.write("broken.safetensors", "no model");
+    program.refused(1, &["run", "broken.safetensors"], &["broken.safetensors"]);
+    assert!(Path::new(&program.path("broken.safetensors")).exists());
+}
