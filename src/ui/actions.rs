@@ -92,17 +92,16 @@ impl App {
         self.ui.sheet = None;
         match answer {
             Answer::Close => {}
-            Answer::SaveThen(then) => match self.work.file.clone() {
-                Some(path) => {
+            Answer::SaveThen(then) => {
+                if let Some(path) = self.work.file.clone() {
                     if self.save_to(&path) {
                         self.apply(then, ctx);
                     }
-                }
-                None => {
+                } else {
                     self.after_save = Some(then);
                     self.run_command(Command::SaveAs, ctx);
                 }
-            },
+            }
             Answer::Discard(then) => {
                 self.may_discard = true;
                 self.apply(then, ctx);

@@ -394,7 +394,7 @@ impl Command {
     }
 
     /// Whether its keys belong to a text field while one is being typed in.
-    fn yields_to_text(self, shortcut: &KeyboardShortcut) -> bool {
+    fn yields_to_text(self, shortcut: KeyboardShortcut) -> bool {
         let function_key = matches!(shortcut.logical_key, Key::F1 | Key::F12);
         (shortcut.modifiers.is_none() && !function_key)
             || matches!(
@@ -417,8 +417,8 @@ pub fn take_pressed(ctx: &egui::Context, palette_is_open: bool) -> Vec<Command> 
             }
             for shortcut in command.shortcuts() {
                 let plain = shortcut.modifiers.is_none();
-                if (typing && command.yields_to_text(&shortcut))
-                    || (focused && plain && command.yields_to_text(&shortcut))
+                if (typing && command.yields_to_text(shortcut))
+                    || (focused && plain && command.yields_to_text(shortcut))
                 {
                     continue;
                 }

@@ -184,9 +184,8 @@ fn is_sound(tree: &Tree<Pane>) -> bool {
             return false;
         }
         match tree.tiles.get(id) {
-            None => return false,
             Some(Tile::Pane(pane)) => panes.push(*pane),
-            Some(Tile::Container(Container::Grid(_))) => return false,
+            None | Some(Tile::Container(Container::Grid(_))) => return false,
             Some(Tile::Container(container)) => open.extend(container.children()),
         }
     }

@@ -1,5 +1,7 @@
 //! The bar at the top: menus made from the table of commands, the model's chip, undo, redo, the palette's button.
 
+use std::path::Path;
+
 use super::action::{Action, ActionQueue};
 use super::availability::Availability;
 use super::command::{Command, ExportView};
@@ -111,7 +113,7 @@ impl Bar<'_> {
                 }
                 if menu == Menu::File && group == 1 {
                     ui.menu_button(format!("{GUTTER}{}", Menu::Export.title()), |ui| {
-                        self.export(ui)
+                        self.export(ui);
                     });
                 }
                 ui.separator();
@@ -292,9 +294,31 @@ fn model_details(ui: &mut egui::Ui, model: &Model) {
 
 /// Opens a path or name as what it is: a session by its ending, else a model.
 pub fn open(target: &str) -> Action {
-    if target.ends_with(".json") && !target.ends_with(".index.json") {
+    let name = target.to_ascii_lowercase();
+    let is_json = Path::new(&name).extension().is_some_and(|e| e == "json");
+    if is_json && !name.ends_with(".index.json") {
         Action::OpenSession(target.into())
     } else {
         Action::OpenModel(target.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_or_named_is_opened_as_what_it_is() {
+        for session in ["a.headscope.json", "/x/B.JSON"] {
+            assert!(matches!(open(session), Action::OpenSession(_)), "{session}");
+        }
+        for model in [
+            "demo",
+            "/x/folder",
+            "a.gguf",
+            "model.safetensors.index.json",
+        ] {
+            assert!(matches!(open(model), Action::OpenModel(_)), "{model}");
+        }
     }
 }

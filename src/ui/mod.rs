@@ -28,8 +28,8 @@ mod status_bar;
 pub mod theme;
 mod token_strip;
 pub mod views;
-pub mod widgets;
 mod welcome;
+pub mod widgets;
 mod window;
 mod work;
 

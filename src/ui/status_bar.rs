@@ -83,6 +83,7 @@ impl StatusBar {
                         ("The whole process", resident),
                         ("Weights", weights),
                         ("Attention maps", map_bytes(cx.live)),
+                        ("Maps on the GPU", cx.backend.memory_bytes() as usize),
                     ] {
                         ui.weak(name);
                         ui.label(bytes(size));

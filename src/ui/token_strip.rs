@@ -195,7 +195,8 @@ fn chip_a(
     } else {
         theme.line
     };
-    let color = if piece.special {
+    let unpaired = !column.paired && cx.resolved.alignment.is_some();
+    let color = if piece.special || unpaired {
         theme.text_weak
     } else {
         theme.text
@@ -213,7 +214,6 @@ fn chip_a(
         let name = format!("Token {index} {}", piece.text);
         egui::WidgetInfo::selected(egui::Role::Button, true, is_read, name)
     });
-    let unpaired = !column.paired && cx.resolved.alignment.is_some();
     let response = response.on_hover_ui(|ui| {
         details(ui, index, piece);
         if let Some(odd) = odd {

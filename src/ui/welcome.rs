@@ -44,7 +44,7 @@ impl FirstSteps {
         }
     }
 
-    pub(super) fn show(&self, theme: &Theme, actions: &ActionQueue, ui: &mut egui::Ui) {
+    pub(super) fn show(self, theme: &Theme, actions: &ActionQueue, ui: &mut egui::Ui) {
         ui.horizontal_wrapped(|ui| {
             ui.label(egui::RichText::new("First steps").strong());
             for (number, done, text) in [

@@ -18,7 +18,9 @@ pub fn rows_of<'a>(
         .enumerate()
         .filter(move |(_, row)| match row.edit.target {
             Target::Head(target) | Target::Edge { head: target, .. } => target == head,
-            Target::KvHead(kv) => kv.layer == head.layer && kv.kv_head == spec.kv_head_of(head.head),
+            Target::KvHead(kv) => {
+                kv.layer == head.layer && kv.kv_head == spec.kv_head_of(head.head)
+            }
             Target::Attention(_) | Target::Mlp(_) | Target::Resid(_) => false,
         })
         .map(|(i, row)| (i, &row.edit, row.enabled))
@@ -80,7 +82,11 @@ pub fn describe(op: &Op) -> String {
 pub fn trimmed(factor: f64) -> String {
     let text = format!("{factor:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+    if text == "-0" {
+        "0".into()
+    } else {
+        text.into()
+    }
 }
 
 /// α of a head: the factor of its `scale` at all positions, 1 without one.
@@ -129,7 +135,11 @@ pub fn knocked_out(session: &Session, head: HeadId) -> impl Iterator<Item = (usi
         .iter()
         .filter(|row| row.enabled)
         .filter_map(move |row| match row.edit.target {
-            Target::Edge { head: target, query, key } if target == head => Some((query, key)),
+            Target::Edge {
+                head: target,
+                query,
+                key,
+            } if target == head => Some((query, key)),
             _ => None,
         })
 }

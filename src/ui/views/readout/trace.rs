@@ -84,7 +84,8 @@ impl Trace {
                 if self.axis != axis {
                     self.axis = axis;
                     self.points.clear();
-                    self.points.extend(previous.map(|point| Point { x: from, ..point }));
+                    self.points
+                        .extend(previous.map(|point| Point { x: from, ..point }));
                 }
                 self.push(to, difference);
             }
@@ -92,7 +93,8 @@ impl Trace {
                 if self.axis != Axis::Step {
                     self.axis = Axis::Step;
                     self.points.clear();
-                    self.points.extend(previous.map(|point| Point { x: 0.0, ..point }));
+                    self.points
+                        .extend(previous.map(|point| Point { x: 0.0, ..point }));
                 }
                 let next = self.points.last().map_or(0.0, |point| point.x + 1.0);
                 self.push(next, difference);
@@ -138,7 +140,10 @@ impl Trace {
         let mut ordered = self.points.clone();
         ordered.sort_by(|a, b| a.x.total_cmp(&b.x));
         let series = |points: &[Point]| -> PlotPoints<'static> {
-            points.iter().map(|point| [point.x, point.difference]).collect()
+            points
+                .iter()
+                .map(|point| [point.x, point.difference])
+                .collect()
         };
         let newest = self.points.last().map(|point| [point.x, point.difference]);
         let (line, dots, before) = (series(&ordered), series(&ordered), f64::from(self.before));
@@ -165,10 +170,18 @@ impl Trace {
                         .color(theme.bar_before)
                         .style(LineStyle::dashed_loose()),
                 );
-                plot.line(Line::new("logit difference", line).color(theme.bar_after).width(1.5));
+                plot.line(
+                    Line::new("logit difference", line)
+                        .color(theme.bar_after)
+                        .width(1.5),
+                );
                 plot.points(Points::new("runs", dots).color(theme.bar_after).radius(2.0));
                 if let Some(newest) = newest {
-                    plot.points(Points::new("now", vec![newest]).color(theme.cell_edited).radius(4.5));
+                    plot.points(
+                        Points::new("now", vec![newest])
+                            .color(theme.cell_edited)
+                            .radius(4.5),
+                    );
                 }
             });
     }
@@ -254,7 +267,11 @@ mod tests {
         record(&mut trace, &["L9H6=zero"], 2.0);
         record(&mut trace, &["L9H6=zero", "L5H1=mean"], 1.0);
         assert_eq!(xs(&trace), [0.0, 1.0, 2.0]);
-        record(&mut trace, &["L9H6=zero", "L5H1=mean", "L2H2=scale(3)"], 0.5);
+        record(
+            &mut trace,
+            &["L9H6=zero", "L5H1=mean", "L2H2=scale(3)"],
+            0.5,
+        );
         assert_eq!(xs(&trace), [1.0, 3.0]);
         assert_eq!(trace.points[0].difference, 1.0);
     }
