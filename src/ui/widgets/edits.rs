@@ -1,5 +1,6 @@
 //! Which edits touch a head, and the badge that says so.
 
+use super::scale::minus;
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::ids::HeadId;
 use crate::model::spec::ModelSpec;
@@ -80,7 +81,7 @@ pub fn describe(op: &Op) -> String {
 pub fn trimmed(factor: f64) -> String {
     let text = format!("{factor:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+    if text == "-0" { "0".into() } else { minus(text) }
 }
 
 /// α of a head: the factor of its `scale` at all positions, 1 without one.
@@ -152,6 +153,6 @@ mod tests {
         assert_eq!(trimmed(2.50), "2.5");
         assert_eq!(trimmed(-0.0001), "0");
         assert_eq!(trimmed(1000.0), "1000");
-        assert_eq!(trimmed(-3.0), "-3");
+        assert_eq!(trimmed(-3.0), "−3");
     }
 }
