@@ -11,6 +11,16 @@ use crate::fixture::{Fixture, Shape};
 const GPT2: Shape = Shape(12, 12, 12);
 
 fn picture(name: &str, size: [f32; 2], prepare: impl Fn() -> Fixture) {
+    picture_of(name, size, prepare, |_| {});
+}
+
+/// A picture after something was done.
+fn picture_of(
+    name: &str,
+    size: [f32; 2],
+    prepare: impl Fn() -> Fixture,
+    act: impl Fn(&mut Harness<'_, Fixture>),
+) {
     let Some(folder) = std::env::var_os("LOOK") else { return };
     std::fs::create_dir_all(&folder).unwrap();
     for dark in [true, false] {
@@ -27,6 +37,7 @@ fn picture(name: &str, size: [f32; 2], prepare: impl Fn() -> Fixture) {
             .with_context_setup(crate::fixture::install)
             .build_ui_state(|ui, fixture: &mut Fixture| fixture.show(ui), fixture);
         harness.run();
+        act(&mut harness);
         let suffix = if dark { "dark" } else { "light" };
         let file = Path::new(&folder).join(format!("{name}_{suffix}.png"));
         harness.render().unwrap().save(file).unwrap();
@@ -135,4 +146,60 @@ fn look() {
     picture("readout_no_edits", [1200.0, 230.0], || {
         Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui))
     });
+    picture_of(
+        "readout_trace",
+        [1200.0, 230.0],
+        || Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui)),
+        |harness| {
+            for i in 0..12_u64 {
+                let alpha = 1.0 - 0.25 * i as f64;
+                harness.state_mut().edit(&[&format!("L3H4=scale({alpha})")]);
+                harness.state_mut().run(2 + i);
+                harness.run();
+            }
+        },
+    );
+    picture_of(
+        "attention_hover",
+        [620.0, 520.0],
+        || {
+            let mut fixture = Fixture::new(GPT2, 28, |cx, states, ui| attention::show(cx, &mut states.attention, ui));
+            fixture.select(&[(3, 4)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            let map = harness.get_by_label_contains("attention map").rect();
+            harness.hover_at(map.min + map.size() * egui::vec2(0.23, 0.6));
+            harness.run_steps(10);
+        },
+    );
+    picture_of(
+        "heads_menu",
+        [420.0, 460.0],
+        || {
+            let mut fixture = Fixture::new(Shape(12, 12, 4), 28, |cx, states, ui| heads::show(cx, &mut states.heads, ui));
+            fixture.select(&[(2, 1)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            harness.get_by_label("L2H1 (kv 0)").click_secondary();
+            harness.run();
+        },
+    );
+    picture_of(
+        "arcs_hover",
+        [420.0, 420.0],
+        || {
+            let mut fixture = Fixture::new(GPT2, 60, |cx, states, ui| arcs::show(cx, &mut states.arcs, ui));
+            fixture.select(&[(3, 4), (2, 0)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            harness.get_by_label("Query [7] ·the").hover();
+            harness.run_steps(10);
+        },
+    );
 }

@@ -226,7 +226,7 @@ impl Tile<'_> {
             let row = Rect::from_x_y_ranges(self.rect.x_range(), cell.y_range());
             let column = Rect::from_x_y_ranges(cell.x_range(), self.rect.y_range());
             for band in [row, column] {
-                painter.rect_stroke(band, 0.0, (1.0, cx.theme.hover_stroke.gamma_multiply(0.7)), StrokeKind::Outside);
+                painter.rect_stroke(band, 0.0, (1.0, cx.theme.hover_stroke.gamma_multiply(0.4)), StrokeKind::Outside);
             }
             painter.rect_stroke(cell, 0.0, (1.5, cx.theme.hover_stroke), StrokeKind::Outside);
         }

@@ -57,7 +57,8 @@ pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usiz
 
 fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
-    let one_line = ui.available_width() >= ONE_LINE;
+    let is_edge = matches!(edit.target, Target::Edge { .. });
+    let one_line = is_edge || ui.available_width() >= ONE_LINE;
     ui.horizontal(|ui| {
         handle(cx, ui, i);
         let mut on = *enabled;

@@ -101,6 +101,10 @@ impl Trace {
     }
 
     fn push(&mut self, x: f64, difference: f64) {
+        if matches!(self.axis, Axis::Alpha(_)) {
+            // The same factor again: the newer result stands for it.
+            self.points.retain(|point| point.x != x);
+        }
         if self.points.len() == MOST {
             self.points.remove(0);
         }
@@ -156,6 +160,8 @@ impl Trace {
             .allow_boxed_zoom(false)
             .allow_double_click_reset(false)
             .show_background(false)
+            .grid_color(theme.line)
+            .grid_spacing(egui::Rangef::new(10.0, 90.0))
             .x_axis_label(axis)
             .include_y(before)
             .set_margin_fraction(egui::vec2(0.04, 0.12))
@@ -244,7 +250,7 @@ mod tests {
         record(&mut trace, &["L9H6=scale(-1)"], 1.0);
         assert_eq!(xs(&trace), [1.0, 0.5, -1.0]);
         record(&mut trace, &[], 3.0);
-        assert_eq!(xs(&trace), [1.0, 0.5, -1.0, 1.0]);
+        assert_eq!(xs(&trace), [0.5, -1.0, 1.0]);
     }
 
     #[test]
