@@ -9,6 +9,7 @@ pub mod experiment;
 pub mod figure;
 pub mod ids;
 pub mod model;
+pub mod prompt;
 pub mod pyramid;
 pub mod render;
 pub mod session;

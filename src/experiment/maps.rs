@@ -7,7 +7,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
 /// What one layer of a run leaves for looking at.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LayerMaps {
     pub layer: usize,
     pub patterns: Patterns,
@@ -17,23 +17,22 @@ pub struct LayerMaps {
 
 /// Attention patterns of one layer, `[head, query, key]`. Kept as f32, or as f16 where the f32 maps of all layers would
 /// pass the memory budget (see [`Patterns::is_exact`]).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Patterns {
     n_heads: usize,
     n_tokens: usize,
     values: Values,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Values {
-    F32(Arc<[f32]>),
-    F16(Arc<[f16]>),
+    F32(Vec<f32>),
+    F16(Vec<f16>),
 }
 
 impl Patterns {
     /// `values` is `[head, query, key]`, row-major.
-    pub fn exact(n_heads: usize, n_tokens: usize, values: impl Into<Arc<[f32]>>) -> Self {
-        let values = values.into();
+    pub fn exact(n_heads: usize, n_tokens: usize, values: Vec<f32>) -> Self {
         assert_eq!(
             values.len(),
             n_heads * n_tokens * n_tokens,
@@ -58,7 +57,7 @@ impl Patterns {
         Self {
             n_heads,
             n_tokens,
-            values: Values::F16(half.into()),
+            values: Values::F16(half),
         }
     }
 
@@ -77,8 +76,8 @@ impl Patterns {
 
     pub fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => size_of_val(&**values),
-            Values::F16(values) => size_of_val(&**values),
+            Values::F32(values) => size_of_val(values.as_slice()),
+            Values::F16(values) => size_of_val(values.as_slice()),
         }
     }
 
@@ -88,6 +87,14 @@ impl Patterns {
         match &self.values {
             Values::F32(values) => values[i],
             Values::F16(values) => values[i].to_f32(),
+        }
+    }
+
+    /// All maps, `[head, query, key]`.
+    pub fn all(&self) -> Cow<'_, [f32]> {
+        match &self.values {
+            Values::F32(values) => Cow::Borrowed(values),
+            Values::F16(values) => Cow::Owned(values.to_f32_vec()),
         }
     }
 

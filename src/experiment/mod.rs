@@ -2,10 +2,13 @@
 //!
 //! The window's worker and the command line both go through here, so one experiment gives one set of numbers.
 
+mod compile;
+pub mod engine;
 mod maps;
 mod readout;
 pub mod resolve;
 
+pub use compile::EditError;
 pub use maps::{LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 

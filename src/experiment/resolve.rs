@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use super::RunSpec;
+use crate::edit::Op;
 use crate::edit::align::Alignment;
 use crate::model::Model;
-use crate::model::tokenizer::Piece;
-use crate::session::Experiment;
+use crate::model::tokenizer::{Piece, Tokenizer, TokenizerError};
+use crate::prompt::{BosRule, Prompt};
+use crate::session::{Experiment, ReadPosition};
 
 /// An experiment with its texts turned into tokens.
 #[derive(Clone, Debug)]
@@ -48,10 +50,25 @@ pub enum BosState {
 }
 
 /// Why an experiment cannot be run as asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct ResolveError {
-    pub message: String,
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("{which} is text, and the model has no tokenizer: give token ids instead")]
+    NoTokenizer { which: &'static str },
+    #[error("the model has no tokenizer: write the answer `{answer}` as a token id, such as #5")]
+    NoTokenizerForAnswer { answer: String },
+    #[error("the answer `{answer}` is no token id of this model, whose ids are #0 to #{last}")]
+    NoSuchAnswer { answer: String, last: usize },
+    #[error("a beginning-of-text token was asked for, and the model's files name none")]
+    NoBos,
+    #[error("{which} is empty: there is nothing to run")]
+    EmptyPrompt { which: &'static str },
+    #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
+    NoSuchPosition { position: usize, n_tokens: usize },
+    #[error("{which}: {error}")]
+    Tokenizer {
+        which: &'static str,
+        error: TokenizerError,
+    },
 }
 
 /// Resolves `experiment` against `model`. `folder` is where the paths of `add` edits start.
@@ -60,8 +77,232 @@ pub fn resolve(
     model: &Model,
     folder: Option<&Path>,
 ) -> Result<Resolved, ResolveError> {
-    let _ = (experiment, model, folder);
-    Err(ResolveError {
-        message: "stub".into(),
+    let ids = encode(model, &experiment.prompt, experiment.bos, "prompt A")?;
+    let contrast = experiment
+        .contrast
+        .as_ref()
+        .map(|prompt| encode(model, prompt, experiment.bos, "prompt B"))
+        .transpose()?;
+    let bos = bos_state(experiment, model, &ids);
+    let last = last_ordinary(model, &ids);
+    let position = match experiment.position {
+        ReadPosition::Last => last,
+        ReadPosition::At(position) if position < ids.len() => position,
+        ReadPosition::At(position) => {
+            return Err(ResolveError::NoSuchPosition {
+                position,
+                n_tokens: ids.len(),
+            });
+        }
+    };
+    let mut warnings = Vec::new();
+    let answers = experiment
+        .answers
+        .iter()
+        .map(|text| answer(model, experiment, &ids, text, &mut warnings))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let [first, second, ..] = &answers[..]
+        && first.id == second.id
+    {
+        warnings.push(format!(
+            "the answers `{}` and `{}` begin with the same token (#{}): their difference is 0",
+            first.text, second.text, first.id
+        ));
+    }
+    let alignment = contrast
+        .as_deref()
+        .map(|contrast| Alignment::new(&ids, contrast));
+    warn_about(experiment, bos, alignment, &mut warnings);
+    Ok(Resolved {
+        tokens: pieces(model, &ids),
+        contrast_tokens: contrast.as_deref().map(|ids| pieces(model, ids)),
+        alignment,
+        answers,
+        bos,
+        warnings,
+        spec: RunSpec {
+            bos_count: bos_count(model, &ids),
+            ids: ids.into(),
+            contrast: contrast.map(Into::into),
+            edits: experiment.active_edits(),
+            position,
+            last,
+            folder: folder.map(Path::to_owned),
+        },
     })
+}
+
+fn encode(
+    model: &Model,
+    prompt: &Prompt,
+    bos: BosRule,
+    which: &'static str,
+) -> Result<Vec<u32>, ResolveError> {
+    let ids = match (prompt, &model.tokenizer) {
+        (Prompt::Ids(ids), _) => match bos {
+            BosRule::Auto | BosRule::Never => ids.clone(),
+            BosRule::Always => {
+                let bos_id = bos_id(model).ok_or(ResolveError::NoBos)?;
+                let written_out = ids.iter().take_while(|id| **id == bos_id).count();
+                [&[bos_id], &ids[written_out..]].concat()
+            }
+        },
+        (Prompt::Text(text), Some(tokenizer)) => tokenizer
+            .encode(text, bos)
+            .map_err(|error| ResolveError::Tokenizer { which, error })?,
+        (Prompt::Text(_), None) => return Err(ResolveError::NoTokenizer { which }),
+    };
+    if ids.is_empty() {
+        return Err(ResolveError::EmptyPrompt { which });
+    }
+    Ok(ids)
+}
+
+fn bos_id(model: &Model) -> Option<u32> {
+    let tokenizer = model.tokenizer.as_ref();
+    tokenizer.and_then(Tokenizer::bos_id).or(model.spec.bos_id)
+}
+
+fn bos_count(model: &Model, ids: &[u32]) -> usize {
+    let bos_id = bos_id(model);
+    ids.iter().take_while(|id| Some(**id) == bos_id).count()
+}
+
+fn bos_state(experiment: &Experiment, model: &Model, ids: &[u32]) -> BosState {
+    let automatic = encode(model, &experiment.prompt, BosRule::Auto, "prompt A")
+        .map_or(0, |ids| bos_count(model, &ids));
+    match (bos_count(model, ids), automatic) {
+        (0, 0) => BosState::None,
+        (0, _) => BosState::Suppressed,
+        (1, 0) => BosState::Forced,
+        (1, _) => BosState::Auto,
+        (count, _) => BosState::Repeated(count),
+    }
+}
+
+/// The last token that is not special; the last one if all are.
+fn last_ordinary(model: &Model, ids: &[u32]) -> usize {
+    let special = |id: u32| model.tokenizer.as_ref().is_some_and(|t| t.is_special(id));
+    ids.iter()
+        .rposition(|id| !special(*id))
+        .unwrap_or(ids.len() - 1)
+}
+
+fn pieces(model: &Model, ids: &[u32]) -> Vec<Piece> {
+    match &model.tokenizer {
+        Some(tokenizer) => tokenizer.pieces(ids),
+        None => ids
+            .iter()
+            .map(|id| Piece {
+                id: *id,
+                text: id.to_string(),
+                bytes: Vec::new(),
+                special: false,
+            })
+            .collect(),
+    }
+}
+
+/// The token that stands for an answer: `#5` names an id where prompts are ids or there is no tokenizer.
+fn answer(
+    model: &Model,
+    experiment: &Experiment,
+    ids: &[u32],
+    text: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Answer, ResolveError> {
+    let by_id = text.strip_prefix('#').and_then(crate::ids::index);
+    let typed_as_ids = matches!(experiment.prompt, Prompt::Ids(_));
+    if let Some(id) = by_id
+        && (typed_as_ids || model.tokenizer.is_none())
+    {
+        let n_vocab = model.spec.n_vocab;
+        return match u32::try_from(id) {
+            Ok(id) if (id as usize) < n_vocab => Ok(Answer {
+                text: text.to_owned(),
+                id,
+                n_tokens: 1,
+            }),
+            _ => Err(ResolveError::NoSuchAnswer {
+                answer: text.to_owned(),
+                last: n_vocab - 1,
+            }),
+        };
+    }
+    let Some(tokenizer) = &model.tokenizer else {
+        return Err(ResolveError::NoTokenizerForAnswer {
+            answer: text.to_owned(),
+        });
+    };
+    let found = match &experiment.prompt {
+        Prompt::Text(prompt) => tokenizer.answer_id(prompt, ids, text, experiment.bos),
+        Prompt::Ids(_) => tokenizer.answer_id("", &[], text, BosRule::Never),
+    };
+    let found = found.map_err(|error| ResolveError::Tokenizer {
+        which: "answer",
+        error,
+    })?;
+    if found.n_tokens > 1 {
+        warnings.push(format!(
+            "the answer `{text}` has {} tokens: its first one (#{}) is read",
+            found.n_tokens, found.id
+        ));
+    }
+    if found.alone && !typed_as_ids {
+        warnings.push(format!(
+            "with the answer `{text}` the prompt's own tokens change, so the answer was tokenised alone"
+        ));
+    }
+    Ok(Answer {
+        text: text.to_owned(),
+        id: found.id,
+        n_tokens: found.n_tokens,
+    })
+}
+
+fn warn_about(
+    experiment: &Experiment,
+    bos: BosState,
+    alignment: Option<Alignment>,
+    warnings: &mut Vec<String>,
+) {
+    match bos {
+        BosState::None | BosState::Auto => {}
+        BosState::Forced => {
+            warnings.push("a beginning-of-text token was put in front, which this tokenizer does not do itself".into());
+        }
+        BosState::Suppressed => {
+            warnings.push(
+                "the beginning-of-text token that this tokenizer puts in front was left out".into(),
+            );
+        }
+        BosState::Repeated(count) => {
+            warnings.push(format!(
+                "the prompt begins with {count} beginning-of-text tokens"
+            ));
+        }
+    }
+    if let Some(Alignment {
+        len_a,
+        len_b,
+        prefix,
+        suffix,
+    }) = alignment
+        && len_a != len_b
+    {
+        warnings.push(format!(
+            "prompt A has {len_a} tokens and prompt B {len_b}: the first {prefix} and the last {suffix} pair, \
+             the others cannot be resampled"
+        ));
+    }
+    let active = experiment.active_edits();
+    if active.iter().any(|edit| edit.op == Op::Mean) {
+        warnings.push(
+            "mean: over the positions of prompt A's unedited run, beginning-of-text left out"
+                .into(),
+        );
+    }
+    for edit in active.iter().filter(|edit| edit.changes_nothing()) {
+        warnings.push(format!("edit `{edit}` is applied and changes nothing"));
+    }
 }

@@ -1,14 +1,25 @@
 //! The instrumented transformer: reading checkpoints, the forward pass with a named site for every activation, edits at
 //! those sites. Tensors live here and nowhere above.
 
+pub mod binding;
+pub mod checkpoint;
+pub mod demo;
+pub mod families;
+pub mod fingerprint;
+mod kernels;
+pub mod load;
+pub mod plan;
+pub mod site;
 pub mod spec;
+mod tensors;
 pub mod tokenizer;
+pub mod transformer;
 
 use self::spec::ModelSpec;
 use self::tokenizer::Tokenizer;
+use self::transformer::Transformer;
 
 /// An open model: shape, tokenizer and weights.
-#[derive(Debug)]
 pub struct Model {
     /// Short name for people: `demo`, the folder's or the file's name.
     pub name: String,
@@ -26,4 +37,14 @@ pub struct Model {
     pub load_millis: f64,
     /// Bytes that the weights take in memory.
     pub weight_bytes: usize,
+    pub transformer: Transformer,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("source", &self.source)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! The forward pass branches on these axes and never on a family's name; a family file turns its config into one.
 
+use super::families::ConfigError;
+
 /// Sizes and axes of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
@@ -59,7 +61,7 @@ pub struct Rotary {
 }
 
 /// How a context longer than the trained one is reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RotaryScaling {
     None,
     /// All frequencies divided by a factor.
@@ -73,6 +75,8 @@ pub enum RotaryScaling {
         high_freq_factor: f64,
         original_context: f64,
     },
+    /// Each frequency divided by a number of its own, `[d_head / 2]` (`rope_freqs` in a GGUF).
+    Divisors(Vec<f64>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,24 @@ impl ModelSpec {
         head * self.n_kv_heads / self.n_heads
     }
 
+    /// The spec itself, once its sizes fit together.
+    pub fn checked(self) -> Result<Self, ConfigError> {
+        let problem = if self.n_heads % self.n_kv_heads != 0 {
+            format!(
+                "{} query heads cannot share {} key/value heads",
+                self.n_heads, self.n_kv_heads
+            )
+        } else if matches!(self.positions, Positions::Rotary(_)) && !self.d_head.is_multiple_of(2) {
+            format!(
+                "rotary positions need an even head width, not {}",
+                self.d_head
+            )
+        } else {
+            return Ok(self);
+        };
+        Err(ConfigError::Inconsistent { reason: problem })
+    }
+
     /// Query heads that share one key/value head.
     pub const fn group_size(&self) -> usize {
         self.n_heads / self.n_kv_heads
@@ -110,8 +132,11 @@ impl ModelSpec {
             return Vec::new();
         };
         let plain = (0..self.d_head / 2).map(|i| base.powf(-2.0 * i as f64 / self.d_head as f64));
-        match *scaling {
+        match scaling {
             RotaryScaling::None => plain.collect(),
+            RotaryScaling::Divisors(divisors) => {
+                plain.zip(divisors).map(|(f, by)| f / by).collect()
+            }
             RotaryScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
             RotaryScaling::Llama3 {
                 factor,
@@ -121,9 +146,9 @@ impl ModelSpec {
             } => plain
                 .map(|frequency| {
                     let turns = original_context * frequency / std::f64::consts::TAU;
-                    if turns < low_freq_factor {
+                    if turns < *low_freq_factor {
                         frequency / factor
-                    } else if turns > high_freq_factor {
+                    } else if turns > *high_freq_factor {
                         frequency
                     } else {
                         let kept = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);

@@ -6,6 +6,7 @@
 use crate::colormap::Colormap;
 use crate::edit::Edit;
 use crate::ids::HeadId;
+pub use crate::prompt::{BosRule, Prompt};
 
 /// One open session.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,25 +31,6 @@ pub struct Experiment {
     /// Answer tokens as typed (` Mary`, `#5`); the first two give the logit difference.
     pub answers: Vec<String>,
     pub position: ReadPosition,
-}
-
-/// A prompt: text, or ids where a model has no tokenizer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Prompt {
-    Text(String),
-    Ids(Vec<u32>),
-}
-
-/// Whether a beginning-of-text token stands at the front.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum BosRule {
-    /// As the tokenizer has it.
-    #[default]
-    Auto,
-    /// Exactly one.
-    Always,
-    /// None: encoded without special tokens.
-    Never,
 }
 
 /// An edit in the list, which can be switched off without being lost.

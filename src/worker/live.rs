@@ -15,6 +15,8 @@ pub struct Live {
     pub after: LivePass,
     /// Why the newest request gave no result.
     pub error: Option<String>,
+    /// Bytes of the runs that the worker keeps.
+    pub kept_bytes: usize,
     /// Whether the newest request is complete.
     pub complete: bool,
 }
@@ -95,7 +97,10 @@ impl Live {
                 pass.restarted_at = *restarted_at;
                 pass.millis = *millis;
             }
-            Event::RunDone { run } if *run == wanted => self.complete = true,
+            Event::RunDone { run, kept_bytes } if *run == wanted => {
+                self.complete = true;
+                self.kept_bytes = *kept_bytes;
+            }
             Event::RunFailed { run, message } if *run == wanted => {
                 self.error = Some(message.clone());
                 self.complete = true;

@@ -4,10 +4,18 @@
 //! one at its next layer. Results come back as [`Event`]s, folded into [`Live`], which is what the views read.
 
 mod live;
+mod mailbox;
+mod threads;
 
 pub use live::{Live, LiveLayer, LivePass};
+pub use threads::Wake;
 
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use self::mailbox::Mailbox;
+use self::threads::{Outbox, RunRequest};
 
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::model::Model;
@@ -52,6 +60,8 @@ pub enum Event {
     /// The whole run is complete.
     RunDone {
         run: RunId,
+        /// Bytes of the runs that the worker keeps.
+        kept_bytes: usize,
     },
     RunFailed {
         run: RunId,
@@ -59,35 +69,70 @@ pub enum Event {
     },
 }
 
-/// The window's handle on the background thread.
-#[derive(Debug, Default)]
+/// The window's handle on the background threads. One runs experiments, one loads models; both live as long as it.
+#[derive(Debug)]
 pub struct Worker {
     next: u64,
+    runs: Arc<Mailbox<RunRequest>>,
+    loads: Arc<Mailbox<String>>,
+    events: Receiver<Event>,
 }
 
+/// How many events may wait for the window; a full channel makes the worker wait, never the window.
+const EVENTS: usize = 1024;
+
 impl Worker {
-    /// Starts the thread. `wake` is called after each event, from that thread: it asks for a repaint.
-    pub fn start(wake: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
-        let _ = wake;
-        Ok(Self::default())
+    /// Starts the threads. `wake` is called after each event, from their threads: it asks for a repaint.
+    pub fn start(wake: Wake) -> std::io::Result<Self> {
+        let (sender, events) = sync_channel(EVENTS);
+        let outbox = Outbox { sender, wake };
+        let runs = Arc::new(Mailbox::default());
+        let loads = Arc::new(Mailbox::default());
+        threads::start(outbox, Arc::clone(&runs), Arc::clone(&loads))?;
+        Ok(Self {
+            next: 0,
+            runs,
+            loads,
+            events,
+        })
     }
 
-    /// Loads a model (`demo` or a path); a newer call stops an older one.
+    /// Loads a model (`demo` or a path); a newer call stops an older one. The old model runs on until
+    /// [`Event::Loaded`].
     pub fn load(&mut self, source: &str) {
-        let _ = source;
+        self.loads.put(source.to_owned());
     }
 
-    pub fn cancel_load(&mut self) {}
+    pub fn cancel_load(&mut self) {
+        self.loads.cancel();
+    }
 
-    /// Asks for a run of the loaded model; it replaces any that is waiting or running.
-    pub fn submit(&mut self, spec: Arc<RunSpec>) -> RunId {
-        let _ = spec;
+    /// Asks for a run on a model; it replaces any that is waiting or running.
+    pub fn submit(&mut self, model: &Arc<Model>, spec: Arc<RunSpec>) -> RunId {
         self.next += 1;
-        RunId(self.next)
+        let run = RunId(self.next);
+        self.runs.put(RunRequest {
+            run,
+            model: Arc::clone(model),
+            spec,
+        });
+        run
     }
 
     /// The events since the last call, oldest first. Never waits.
     pub fn poll(&mut self) -> Vec<Event> {
-        Vec::new()
+        self.events.try_iter().collect()
+    }
+
+    /// Waits for one event, for callers without a window.
+    pub fn wait(&mut self, at_most: Duration) -> Option<Event> {
+        self.events.recv_timeout(at_most).ok()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.runs.close();
+        self.loads.close();
     }
 }

@@ -1,17 +1,216 @@
-//! Stub: the checkpoint branch brings the real one.
-/// One token as it reads in its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    pub id: u32,
-    /// How it reads in place: ` Mary`; a partial byte as `<0xE2>`.
-    pub text: String,
-    pub bytes: Vec<u8>,
-    pub special: bool,
+//! Text to token ids, and ids to pieces of text that read in place.
+//!
+//! The tokenising itself is the `tokenizers` crate's; here is what lies around it: where a tokenizer comes from
+//! (`json`, `gguf`), the beginning-of-text rule, what a token reads like (`pieces`), and which token an answer is.
+
+mod error;
+mod gguf;
+mod json;
+mod pieces;
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::PostProcessor as _;
+
+pub use self::error::TokenizerError;
+pub use self::pieces::Piece;
+use self::pieces::{Before, Reading};
+use super::checkpoint::GgufMetadata;
+pub use crate::prompt::BosRule;
+
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    reading: Reading,
+    /// One more than the highest id.
+    vocab_size: usize,
+    bos_id: Option<u32>,
+    /// Whether the post-processor puts special tokens around a text.
+    adds_specials: bool,
+    /// What `tokenizer_config.json` or the GGUF says, where either does.
+    add_bos_token: Option<bool>,
 }
-#[derive(Debug)]
-pub struct Tokenizer {}
+
+/// The token that stands for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerToken {
+    /// The first of the answer's tokens.
+    pub id: u32,
+    /// How many tokens the answer has; with more than one, `id` stands for a part of it only.
+    pub n_tokens: usize,
+    /// The prompt's own tokens change when the answer follows, so the answer was tokenised alone.
+    pub alone: bool,
+}
+
 impl Tokenizer {
-    pub fn pieces(&self, _ids: &[u32]) -> Vec<Piece> {
-        Vec::new()
+    /// `tokenizer.json`, with the `tokenizer_config.json` beside it where there is one; `model_config` is config.json.
+    pub fn from_file(path: &Path, model_config: Option<&Value>) -> Result<Self, TokenizerError> {
+        json::from_file(path, model_config)
+    }
+
+    /// The contents of `tokenizer.json` and `tokenizer_config.json`; `model_config` is config.json.
+    pub fn from_json_bytes(
+        tokenizer: &[u8],
+        tokenizer_config: Option<&[u8]>,
+        model_config: Option<&Value>,
+    ) -> Result<Self, TokenizerError> {
+        json::from_bytes(tokenizer, tokenizer_config, model_config)
+    }
+
+    /// The tokenizer that a GGUF carries.
+    pub fn from_gguf(metadata: &GgufMetadata) -> Result<Self, TokenizerError> {
+        gguf::from_metadata(metadata)
+    }
+
+    fn new(
+        inner: tokenizers::Tokenizer,
+        reading: Reading,
+        bos_id: Option<u32>,
+        add_bos_token: Option<bool>,
+    ) -> Self {
+        let vocab_size = inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1);
+        let adds_specials = inner
+            .get_post_processor()
+            .is_some_and(|processor| processor.added_tokens(false) > 0);
+        Self {
+            inner,
+            reading,
+            vocab_size,
+            bos_id: bos_id.filter(|id| (*id as usize) < vocab_size),
+            adds_specials,
+            add_bos_token,
+        }
+    }
+
+    /// The prompt's token ids.
+    pub fn encode(&self, text: &str, bos: BosRule) -> Result<Vec<u32>, TokenizerError> {
+        let bos_id = || self.bos_id.ok_or(TokenizerError::NoBos);
+        match bos {
+            BosRule::Never => self.encode_plain(text, false),
+            BosRule::Always => {
+                let bos_id = bos_id()?;
+                let ids = self.encode_plain(text, false)?;
+                let written_out = self.bos_count(&ids);
+                Ok([&[bos_id], &ids[written_out..]].concat())
+            }
+            BosRule::Auto if !self.adds_specials && self.add_bos_token == Some(true) => {
+                Ok([vec![bos_id()?], self.encode_plain(text, false)?].concat())
+            }
+            BosRule::Auto => self.encode_plain(text, true),
+        }
+    }
+
+    fn encode_plain(&self, text: &str, specials: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding =
+            self.inner
+                .encode_fast(text, specials)
+                .map_err(|source| TokenizerError::Encode {
+                    text: text.to_owned(),
+                    source,
+                })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// What each token reads like where it stands; the texts of ordinary tokens, joined, are the prompt.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
+        let mut before = Before::NOTHING;
+        let piece = |id: &u32| pieces::piece(&self.inner, &self.reading, *id, &mut before);
+        ids.iter().map(piece).collect()
+    }
+
+    /// What a token reads like after other text, as a candidate for the next one does.
+    pub fn next_piece(&self, id: u32) -> Piece {
+        let mut before = Before::TEXT;
+        pieces::piece(&self.inner, &self.reading, id, &mut before)
+    }
+
+    /// One more than the highest id; a model's embedding may have more rows, never fewer.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos_id
+    }
+
+    pub fn is_special(&self, id: u32) -> bool {
+        pieces::added_token(&self.inner, id).is_some_and(|token| token.special)
+    }
+
+    /// Beginning-of-text tokens at the front.
+    pub fn bos_count(&self, ids: &[u32]) -> usize {
+        ids.iter()
+            .take_while(|id| Some(**id) == self.bos_id)
+            .count()
+    }
+
+    /// The first token after the prompt when prompt and answer are tokenised together; of the answer alone if that
+    /// changes the prompt's own tokens. `prompt_ids` are `prompt`'s under `bos`.
+    pub fn answer_id(
+        &self,
+        prompt: &str,
+        prompt_ids: &[u32],
+        answer: &str,
+        bos: BosRule,
+    ) -> Result<AnswerToken, TokenizerError> {
+        // What the post-processor puts after a text comes after the answer.
+        let n_after = if bos == BosRule::Auto {
+            self.n_specials_after()?
+        } else {
+            0
+        };
+        let body = |ids: &[u32]| ids[..ids.len().saturating_sub(n_after)].to_vec();
+        let together = body(&self.encode(&format!("{prompt}{answer}"), bos)?);
+        let (ids, alone) = match together.strip_prefix(&body(prompt_ids)[..]) {
+            Some(rest) if !rest.is_empty() => (rest.to_vec(), false),
+            _ => (
+                self.encode_plain(self.reading.continuation(answer), false)?,
+                true,
+            ),
+        };
+        match ids.first() {
+            Some(&id) if !answer.is_empty() => Ok(AnswerToken {
+                id,
+                n_tokens: ids.len(),
+                alone,
+            }),
+            _ => Err(TokenizerError::EmptyAnswer {
+                answer: answer.to_owned(),
+            }),
+        }
+    }
+
+    /// How many special tokens the post-processor puts after a text, seen on a short one.
+    fn n_specials_after(&self) -> Result<usize, TokenizerError> {
+        if !self.adds_specials {
+            return Ok(0);
+        }
+        let (bare, dressed) = (
+            self.encode_plain("a", false)?,
+            self.encode_plain("a", true)?,
+        );
+        let n_before = dressed
+            .windows(bare.len().max(1))
+            .position(|window| window == bare)
+            .unwrap_or(0);
+        Ok(dressed.len().saturating_sub(n_before + bare.len()))
     }
 }
+
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokenizer")
+            .field("reading", &self.reading)
+            .field("vocab_size", &self.vocab_size)
+            .field("bos_id", &self.bos_id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! From a list of edits to a [`Plan`]: every index checked, every value looked up, before anything runs.
+//!
+//! An edit is applied or refused with its name and the reason; none is dropped.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::RunSpec;
+use crate::edit::align::Alignment;
+use crate::edit::{Edit, Op, Positions, Target, VectorRef};
+use crate::ids::HeadId;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::plan::{Change, Edge, PatternRow, Plan, RowEdit};
+use crate::model::site::{Part, Site};
+use crate::model::spec::ModelSpec;
+use crate::model::transformer::{Kept, Transformer};
+
+/// An edit that cannot be applied, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("edit `{edit}`: {reason}")]
+pub struct EditError {
+    /// In the canonical spelling.
+    pub edit: String,
+    pub reason: String,
+}
+
+/// The runs that edits take values from.
+#[derive(Debug)]
+pub(super) struct Sources<'a> {
+    pub(super) model: &'a Transformer,
+    /// Prompt A's unedited run.
+    pub(super) own: &'a Kept,
+    /// Prompt B's unedited run.
+    pub(super) contrast: Option<&'a Kept>,
+}
+
+/// Compiles `run.edits` for a model.
+pub(super) fn compile(
+    spec: &ModelSpec,
+    run: &RunSpec,
+    sources: &Sources<'_>,
+) -> Result<Plan, EditError> {
+    let mut compiler = Compiler {
+        spec,
+        run,
+        sources,
+        alignment: run
+            .contrast
+            .as_deref()
+            .map(|contrast| Alignment::new(&run.ids, contrast)),
+        plan: Plan::default(),
+    };
+    for edit in &run.edits {
+        compiler.add(edit).map_err(|reason| refused(edit, reason))?;
+    }
+    compiler.settle_patterns()?;
+    Ok(compiler.plan)
+}
+
+fn refused(edit: &Edit, reason: String) -> EditError {
+    EditError {
+        edit: edit.to_string(),
+        reason,
+    }
+}
+
+struct Compiler<'a> {
+    spec: &'a ModelSpec,
+    run: &'a RunSpec,
+    sources: &'a Sources<'a>,
+    alignment: Option<Alignment>,
+    plan: Plan,
+}
+
+/// A part of an activation: which site, and which columns of its rows.
+struct Place {
+    site: Site,
+    columns: std::ops::Range<usize>,
+}
+
+impl Compiler<'_> {
+    fn add(&mut self, edit: &Edit) -> Result<(), String> {
+        if !edit.target.allows(&edit.op) {
+            return Err(format!("this cannot be done to {}", edit.target));
+        }
+        let positions = self.positions(&edit.at)?;
+        let place = self.place(edit.target)?;
+        match (edit.target, &edit.op) {
+            (Target::Edge { head, query, key }, _) => self.knock_out(head, query, key),
+            (Target::Head(head), Op::Uniform) => self.make_uniform(head, &positions),
+            (Target::Attention(layer), Op::Uniform) => {
+                for head in 0..self.spec.n_heads {
+                    self.make_uniform(HeadId::new(layer, head), &positions)?;
+                }
+                Ok(())
+            }
+            (_, op) => {
+                let change = self.change(op, edit.target, &place, &positions)?;
+                self.plan.rows.entry(place.site).or_default().push(RowEdit {
+                    columns: place.columns,
+                    positions,
+                    change,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn positions(&self, at: &Positions) -> Result<Vec<usize>, String> {
+        let n = self.run.ids.len();
+        match at {
+            Positions::All => Ok((0..n).collect()),
+            Positions::Last => Ok(vec![self.run.last]),
+            Positions::At(positions) => match positions.iter().find(|position| **position >= n) {
+                Some(position) => Err(format!(
+                    "position {position} is outside the prompt, whose {n} tokens are 0 to {}",
+                    n - 1
+                )),
+                None => Ok(positions.clone()),
+            },
+        }
+    }
+
+    fn place(&self, target: Target) -> Result<Place, String> {
+        let spec = self.spec;
+        let layer = target.layer();
+        let layers = spec.n_layers;
+        match target {
+            Target::Resid(_) if layer > layers => {
+                return Err(format!(
+                    "there is no R{layer}: R0 to R{} are the layers' resid_pre, R{layers} the final residual",
+                    layers - 1
+                ));
+            }
+            Target::Resid(_) => {}
+            _ if layer >= layers => {
+                return Err(format!("the model's layers are 0 to {}", layers - 1));
+            }
+            _ => {}
+        }
+        let head_columns = |head: usize, count: usize, kind: &str| {
+            if head < count {
+                Ok(head * spec.d_head..(head + 1) * spec.d_head)
+            } else {
+                Err(format!("a layer's {kind} are 0 to {}", count - 1))
+            }
+        };
+        let stream = 0..spec.d_model;
+        let (site, columns) = match target {
+            Target::Head(head) | Target::Edge { head, .. } => (
+                Site::Block(layer, Part::Z),
+                head_columns(head.head, spec.n_heads, "heads")?,
+            ),
+            Target::KvHead(head) => (
+                Site::Block(layer, Part::V),
+                head_columns(head.kv_head, spec.n_kv_heads, "key/value heads")?,
+            ),
+            Target::Attention(_) => (Site::Block(layer, Part::AttnOut), stream),
+            Target::Mlp(_) => (Site::Block(layer, Part::MlpOut), stream),
+            Target::Resid(_) if layer == layers => {
+                (Site::Block(layer - 1, Part::ResidPost), stream)
+            }
+            Target::Resid(_) => (Site::Block(layer, Part::ResidPre), stream),
+        };
+        Ok(Place { site, columns })
+    }
+
+    fn knock_out(&mut self, head: HeadId, query: usize, key: usize) -> Result<(), String> {
+        let n = self.run.ids.len();
+        if query >= n || key >= n {
+            return Err(format!("the prompt's {n} tokens are 0 to {}", n - 1));
+        }
+        if key > query {
+            return Err(format!(
+                "query {query} does not see key {key}, which comes after it"
+            ));
+        }
+        let edges = self.plan.knockouts.entry(head.layer).or_default();
+        edges.insert(Edge {
+            head: head.head,
+            query,
+            key,
+        });
+        Ok(())
+    }
+
+    fn make_uniform(&mut self, head: HeadId, positions: &[usize]) -> Result<(), String> {
+        let rows = self.plan.uniform.entry(head.layer).or_default();
+        rows.extend(positions.iter().map(|query| PatternRow {
+            head: head.head,
+            query: *query,
+        }));
+        Ok(())
+    }
+
+    /// Uniform rows override knock-outs; a row must keep a key.
+    fn settle_patterns(&mut self) -> Result<(), EditError> {
+        let Plan {
+            knockouts, uniform, ..
+        } = &mut self.plan;
+        for (layer, edges) in knockouts.iter_mut() {
+            if let Some(rows) = uniform.get(layer) {
+                edges.retain(|edge| {
+                    !rows.contains(&PatternRow {
+                        head: edge.head,
+                        query: edge.query,
+                    })
+                });
+            }
+            let count = |edges: &BTreeSet<Edge>, of: &Edge| {
+                edges
+                    .iter()
+                    .filter(|edge| (edge.head, edge.query) == (of.head, of.query))
+                    .count()
+            };
+            if let Some(edge) = edges.iter().find(|edge| count(edges, edge) > edge.query) {
+                let last = self.run.edits.iter().rev().find(|edit| {
+                    matches!(edit.target, Target::Edge { head, query, .. }
+                        if head == HeadId::new(*layer, edge.head) && query == edge.query)
+                });
+                let reason = format!(
+                    "it takes away the last key that query {} of L{layer}H{} sees",
+                    edge.query, edge.head
+                );
+                return Err(match last {
+                    Some(edit) => refused(edit, reason),
+                    None => EditError {
+                        edit: format!("L{layer}H{}", edge.head),
+                        reason,
+                    },
+                });
+            }
+        }
+        knockouts.retain(|_, edges| !edges.is_empty());
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        op: &Op,
+        target: Target,
+        place: &Place,
+        positions: &[usize],
+    ) -> Result<Change, String> {
+        let width = place.columns.len();
+        Ok(match op {
+            Op::Zero => Change::Fill(vec![0.0; width]),
+            Op::ZeroKeepBias => {
+                let Target::Head(HeadId { layer, head }) = target else {
+                    return Err("only a head's z has a value bias to keep".into());
+                };
+                Change::Fill(
+                    self.sources
+                        .model
+                        .value_bias(layer, self.spec.kv_head_of(head)),
+                )
+            }
+            Op::Mean => Change::Fill(self.mean(place)?),
+            Op::Resample => Change::Rows(self.resampled(place, positions)?),
+            Op::Scale(factor) => Change::Scale(factor.get() as f32),
+            Op::Add { vector, factor } => {
+                let factor = factor.get() as f32;
+                let values = read_vector(vector, self.run.folder.as_deref(), width)?;
+                Change::Add(values.into_iter().map(|v| v * factor).collect())
+            }
+            Op::Uniform | Op::Knockout => return Err("this is no change of rows".into()),
+        })
+    }
+
+    /// The mean over positions of prompt A's unedited run, beginning-of-text left out.
+    fn mean(&self, place: &Place) -> Result<Vec<f32>, String> {
+        let (values, row_width) = self.sources.own(place.site)?;
+        let rows: Vec<&[f32]> = values
+            .chunks_exact(row_width)
+            .skip(self.run.bos_count)
+            .map(|row| &row[place.columns.clone()])
+            .collect();
+        if rows.is_empty() {
+            return Err(
+                "the prompt has no token besides beginning-of-text to take a mean over".into(),
+            );
+        }
+        Ok((0..place.columns.len())
+            .map(|i| {
+                let sum: f64 = rows.iter().map(|row| f64::from(row[i])).sum();
+                (sum / rows.len() as f64) as f32
+            })
+            .collect())
+    }
+
+    /// Prompt B's values at the partners of `positions`, row after row.
+    fn resampled(&self, place: &Place, positions: &[usize]) -> Result<Vec<f32>, String> {
+        let (Some(alignment), Some(kept)) = (self.alignment, self.sources.contrast) else {
+            return Err(format!(
+                "resampling takes its values from prompt B, and there is none (prompt A has {} tokens)",
+                self.run.ids.len()
+            ));
+        };
+        let (values, row_width) = self.sources.of(kept, place.site)?;
+        let mut rows = Vec::with_capacity(positions.len() * place.columns.len());
+        for position in positions {
+            let partner = alignment.partner(*position).ok_or_else(|| {
+                format!(
+                    "position {position} has no partner in prompt B: prompt A has {} tokens, prompt B {}, \
+                     of which the first {} and the last {} pair",
+                    alignment.len_a, alignment.len_b, alignment.prefix, alignment.suffix
+                )
+            })?;
+            let row = &values[partner * row_width..][..row_width];
+            rows.extend_from_slice(&row[place.columns.clone()]);
+        }
+        Ok(rows)
+    }
+}
+
+impl Sources<'_> {
+    fn own(&self, site: Site) -> Result<(Vec<f32>, usize), String> {
+        self.of(self.own, site)
+    }
+
+    /// An unedited run's values at a site, `[pos, width]`, and the width.
+    fn of(&self, kept: &Kept, site: Site) -> Result<(Vec<f32>, usize), String> {
+        let values = self
+            .model
+            .values_at(kept, site)
+            .map_err(|error| format!("the values at {site} could not be computed: {error}"))?;
+        let width = values.len() / kept.n_tokens();
+        Ok((values, width))
+    }
+}
+
+/// A vector of a given length from a safetensors file; relative paths start at `folder`.
+fn read_vector(
+    vector: &VectorRef,
+    folder: Option<&Path>,
+    width: usize,
+) -> Result<Vec<f32>, String> {
+    let VectorRef { file, name } = vector;
+    let path = folder.map_or_else(|| file.into(), |folder| folder.join(file));
+    let checkpoint = Checkpoint::open(&path).map_err(|error| error.to_string())?;
+    let Some(info) = checkpoint.info(name) else {
+        let names: Vec<&str> = checkpoint.names().take(8).collect();
+        return Err(format!(
+            "there is no tensor `{name}` in {}, which has {}",
+            path.display(),
+            names.join(", ")
+        ));
+    };
+    let count: usize = info.shape.iter().product();
+    if count != width {
+        return Err(format!(
+            "`{name}` has {count} values, where the target has {width} a position ({})",
+            path.display()
+        ));
+    }
+    let values = checkpoint
+        .read_f32(name)
+        .map_err(|error| error.to_string())?;
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => Err(format!(
+            "value {i} of `{name}` is not finite ({})",
+            path.display()
+        )),
+        None => Ok(values),
+    }
+}

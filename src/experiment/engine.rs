@@ -1,0 +1,406 @@
+//! Runs experiments on one model, and keeps what makes the next run short: the unedited runs of prompt A and B, and the
+//! last edited run. A run starts at the first place where it differs from a kept one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::compile::{EditError, Sources, compile};
+use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
+use crate::model::Model;
+use crate::model::plan::{Entry, Plan};
+use crate::model::site::{Part, Site};
+use crate::model::transformer::{Activations, Kept};
+
+/// f32 maps of two runs stay within this; beyond it maps are kept as f16 and labelled so.
+const EXACT_MAPS_BUDGET: usize = 1 << 30;
+
+/// One model and its kept runs.
+#[derive(Debug)]
+pub struct Engine {
+    model: Arc<Model>,
+    own: Option<KeptRun>,
+    contrast: Option<KeptRun>,
+    edited: Option<KeptRun>,
+}
+
+/// A complete run, ready to start others from.
+#[derive(Debug)]
+struct KeptRun {
+    ids: Arc<[u32]>,
+    plan: Plan,
+    kept: Kept,
+    layers: Vec<Arc<LayerMaps>>,
+    /// Logits at positions that were read.
+    logits: Vec<(usize, Arc<[f32]>)>,
+}
+
+/// What a caller of [`Engine::run`] hears while it runs.
+pub trait Watch {
+    /// A layer's maps are there. False stops the run.
+    fn layer(&mut self, side: Side, maps: &Arc<LayerMaps>) -> bool;
+    /// One side is complete.
+    fn pass(&mut self, side: Side, pass: &Pass);
+}
+
+/// Hears nothing and never stops.
+#[derive(Debug)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn layer(&mut self, _side: Side, _maps: &Arc<LayerMaps>) -> bool {
+        true
+    }
+
+    fn pass(&mut self, _side: Side, _pass: &Pass) {}
+}
+
+/// Why a run gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A newer request came.
+    #[error("the run was stopped")]
+    Stopped,
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error("the prompt is empty: there is nothing to run")]
+    EmptyPrompt,
+    #[error("{which} has {n_tokens} tokens, and the model's context is {n_ctx}: shorten it")]
+    TooLong {
+        which: &'static str,
+        n_tokens: usize,
+        n_ctx: usize,
+    },
+    #[error("{which} has token id {id}, and the model's vocabulary is 0 to {last}")]
+    UnknownToken {
+        which: &'static str,
+        id: u32,
+        last: usize,
+    },
+    #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
+    NoSuchPosition { position: usize, n_tokens: usize },
+    #[error("the forward pass failed: {0}")]
+    Forward(#[from] candle_core::Error),
+}
+
+/// An activation of the edited run, with its name and shape as they are written to files (batch axis 1 first).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dumped {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+impl Engine {
+    pub fn new(model: Arc<Model>) -> Self {
+        Self {
+            model,
+            own: None,
+            contrast: None,
+            edited: None,
+        }
+    }
+
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Runs an experiment: unedited, and edited where there are edits.
+    pub fn run(&mut self, spec: &RunSpec, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
+        self.check(spec)?;
+        let before = self.unedited(spec, watch)?;
+        if spec.edits.is_empty() {
+            return Ok(Outcome {
+                before,
+                after: None,
+            });
+        }
+        let plan = self.plan(spec)?;
+        let after = self.edited(spec, plan, watch)?;
+        Ok(Outcome {
+            before,
+            after: Some(after),
+        })
+    }
+
+    /// Activations of the edited run at `sites`, in order of execution; the run is not kept.
+    pub fn dump(&mut self, spec: &RunSpec, sites: &[Site]) -> Result<Vec<Dumped>, RunError> {
+        self.check(spec)?;
+        let plan = if spec.edits.is_empty() {
+            Plan::default()
+        } else {
+            self.unedited(spec, &mut Unwatched)?;
+            self.plan(spec)?
+        };
+        let record: BTreeSet<Site> = sites.iter().copied().collect();
+        let transformer = &self.model.transformer;
+        let mut forward = transformer.start(&spec.ids, &plan, &record)?;
+        let mut recorded = Activations::new();
+        while let Some(mut layer) = forward.step()? {
+            recorded.append(&mut layer);
+        }
+        recorded.append(&mut forward.record_final()?);
+        recorded
+            .into_iter()
+            .map(|(site, value)| {
+                let shape = [&[1], value.dims()].concat();
+                Ok(Dumped {
+                    name: site.to_string(),
+                    shape,
+                    values: value.flatten_all()?.to_vec1()?,
+                })
+            })
+            .collect()
+    }
+
+    /// Bytes of the kept runs: maps, and residuals and z.
+    pub fn kept_bytes(&self) -> usize {
+        [&self.own, &self.contrast, &self.edited]
+            .into_iter()
+            .flatten()
+            .map(KeptRun::bytes)
+            .sum()
+    }
+
+    fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
+        let shape = &self.model.spec;
+        let prompts = [
+            ("prompt A", Some(&spec.ids)),
+            ("prompt B", spec.contrast.as_ref()),
+        ];
+        for (which, ids) in prompts {
+            let Some(ids) = ids else { continue };
+            if ids.is_empty() {
+                return Err(RunError::EmptyPrompt);
+            }
+            if ids.len() > shape.n_ctx {
+                return Err(RunError::TooLong {
+                    which,
+                    n_tokens: ids.len(),
+                    n_ctx: shape.n_ctx,
+                });
+            }
+            if let Some(id) = ids.iter().find(|id| **id as usize >= shape.n_vocab) {
+                return Err(RunError::UnknownToken {
+                    which,
+                    id: *id,
+                    last: shape.n_vocab - 1,
+                });
+            }
+        }
+        if spec.position >= spec.ids.len() {
+            return Err(RunError::NoSuchPosition {
+                position: spec.position,
+                n_tokens: spec.ids.len(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Prompt A's plain run: the kept one, or a new one.
+    fn unedited(&mut self, spec: &RunSpec, watch: &mut dyn Watch) -> Result<Pass, RunError> {
+        let started = Instant::now();
+        let n_layers = self.model.spec.n_layers;
+        let (mut run, restarted_at) = match self.own.take() {
+            Some(run) if run.ids == spec.ids => (run, n_layers),
+            _ => {
+                self.edited = None;
+                let on_layer = &mut |maps: &_| watch.layer(Side::Before, maps);
+                (self.whole(&spec.ids, on_layer)?, 0)
+            }
+        };
+        let logits = run.logits_at(&self.model, spec.position)?;
+        let pass = run.pass(logits, restarted_at, started);
+        self.own = Some(run);
+        let known = restarted_at == n_layers;
+        if known
+            && !pass
+                .layers
+                .iter()
+                .all(|maps| watch.layer(Side::Before, maps))
+        {
+            return Err(RunError::Stopped);
+        }
+        watch.pass(Side::Before, &pass);
+        Ok(pass)
+    }
+
+    fn plan(&mut self, spec: &RunSpec) -> Result<Plan, RunError> {
+        if let Some(ids) = &spec.contrast
+            && spec.edits.iter().any(crate::edit::Edit::needs_contrast)
+            && self.contrast.as_ref().is_none_or(|run| run.ids != *ids)
+        {
+            let ids = Arc::clone(ids);
+            self.contrast = Some(self.whole(&ids, &mut |_| true)?);
+        }
+        let own = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;
+        let sources = Sources {
+            model: &self.model.transformer,
+            own: &own.kept,
+            contrast: self.contrast.as_ref().map(|run| &run.kept),
+        };
+        Ok(compile(&self.model.spec, spec, &sources)?)
+    }
+
+    /// The edited run, from where it first differs from the plain run or from the last edited one.
+    fn edited(
+        &mut self,
+        spec: &RunSpec,
+        plan: Plan,
+        watch: &mut dyn Watch,
+    ) -> Result<Pass, RunError> {
+        let started = Instant::now();
+        let n_layers = self.model.spec.n_layers;
+        // Nothing differs: every layer is known, and only the read position may be new.
+        let entry_from = |run: &KeptRun| {
+            plan.first_difference(&run.plan)
+                .unwrap_or(Entry::top(n_layers))
+        };
+        let base = [&self.edited, &self.own]
+            .into_iter()
+            .flatten()
+            .filter(|run| run.ids == spec.ids)
+            .max_by_key(|run| entry_from(run))
+            .ok_or(RunError::EmptyPrompt)?;
+        let entry = entry_from(base);
+        let (taken_over, known) = base.layers.split_at(entry.layer);
+        if !taken_over.iter().all(|maps| watch.layer(Side::After, maps)) {
+            return Err(RunError::Stopped);
+        }
+        let mut run = KeptRun {
+            ids: Arc::clone(&base.ids),
+            plan,
+            kept: Kept::default(),
+            layers: taken_over.to_vec(),
+            logits: Vec::new(),
+        };
+        if entry.layer == n_layers {
+            run.kept = base.kept.clone();
+            run.logits = base.logits.clone();
+        } else {
+            let on_layer = &mut |maps: &_| watch.layer(Side::After, maps);
+            run.finish(&self.model, Some((entry, &base.kept, known)), on_layer)?;
+        }
+        let logits = run.logits_at(&self.model, spec.position)?;
+        let pass = run.pass(logits, entry.layer, started);
+        watch.pass(Side::After, &pass);
+        self.edited = Some(run);
+        Ok(pass)
+    }
+
+    fn whole(
+        &self,
+        ids: &Arc<[u32]>,
+        on_layer: &mut dyn FnMut(&Arc<LayerMaps>) -> bool,
+    ) -> Result<KeptRun, RunError> {
+        let mut run = KeptRun {
+            ids: Arc::clone(ids),
+            plan: Plan::default(),
+            kept: Kept::default(),
+            layers: Vec::new(),
+            logits: Vec::new(),
+        };
+        run.finish(&self.model, None, on_layer)?;
+        Ok(run)
+    }
+}
+
+impl KeptRun {
+    /// Runs all layers, or those after a place in a kept run that is the same up to there. With the place come that
+    /// run's maps from its layer on: the first still holds where only what follows the pattern differs.
+    fn finish(
+        &mut self,
+        model: &Model,
+        from: Option<(Entry, &Kept, &[Arc<LayerMaps>])>,
+        on_layer: &mut dyn FnMut(&Arc<LayerMaps>) -> bool,
+    ) -> Result<(), RunError> {
+        let record = looked_at(model.spec.n_layers);
+        let transformer = &model.transformer;
+        let (mut forward, known) = match from {
+            None => (transformer.start(&self.ids, &self.plan, &record)?, None),
+            Some((entry, base, known)) => (
+                transformer.resume(base, entry, &self.plan, &record)?,
+                known.first(),
+            ),
+        };
+        loop {
+            let layer = forward.next_layer();
+            let Some(mut recorded) = forward.step()? else {
+                break;
+            };
+            let mut take = |part| recorded.remove(&Site::Block(layer, part));
+            let maps = match (take(Part::Pattern), take(Part::V), known) {
+                (Some(pattern), Some(v), _) => Arc::new(layer_maps(model, layer, &pattern, &v)?),
+                (_, _, Some(maps)) => Arc::clone(maps),
+                _ => {
+                    return Err(candle_core::Error::msg("a layer gave no attention pattern").into());
+                }
+            };
+            let go_on = on_layer(&maps);
+            self.layers.push(maps);
+            if !go_on {
+                return Err(RunError::Stopped);
+            }
+        }
+        self.kept = forward.into_kept();
+        Ok(())
+    }
+
+    /// Logits at a position, `[vocab]`; computed once.
+    fn logits_at(&mut self, model: &Model, position: usize) -> Result<Arc<[f32]>, RunError> {
+        if let Some((_, logits)) = self.logits.iter().find(|(at, _)| *at == position) {
+            return Ok(Arc::clone(logits));
+        }
+        let final_resid = &self.kept.resid_pre[model.spec.n_layers];
+        let logits = model.transformer.logits(final_resid, &[position])?;
+        let logits: Arc<[f32]> = logits.flatten_all()?.to_vec1::<f32>()?.into();
+        self.logits.push((position, Arc::clone(&logits)));
+        Ok(logits)
+    }
+
+    fn pass(&self, logits: Arc<[f32]>, restarted_at: usize, started: Instant) -> Pass {
+        Pass {
+            layers: self.layers.clone(),
+            logits: Some(logits),
+            restarted_at,
+            millis: started.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let tensors = self.kept.resid_pre.iter().chain(&self.kept.z);
+        let kept: usize = tensors.map(|t| t.elem_count() * size_of::<f32>()).sum();
+        let maps: usize = self.layers.iter().map(|maps| maps.patterns.bytes()).sum();
+        kept + maps
+    }
+}
+
+/// What every run records to be looked at.
+fn looked_at(n_layers: usize) -> BTreeSet<Site> {
+    (0..n_layers)
+        .flat_map(|layer| [Part::Pattern, Part::V].map(|part| Site::Block(layer, part)))
+        .collect()
+}
+
+fn layer_maps(
+    model: &Model,
+    layer: usize,
+    pattern: &Tensor,
+    v: &Tensor,
+) -> Result<LayerMaps, RunError> {
+    let (n_heads, n_tokens, _) = pattern.dims3()?;
+    let all_maps = model.spec.n_layers * pattern.elem_count() * size_of::<f32>();
+    let values = pattern.flatten_all()?.to_vec1()?;
+    let patterns = if 2 * all_maps <= EXACT_MAPS_BUDGET {
+        Patterns::exact(n_heads, n_tokens, values)
+    } else {
+        Patterns::rounded(n_heads, n_tokens, &values)
+    };
+    Ok(LayerMaps {
+        layer,
+        patterns,
+        value_norms: model.transformer.value_norms(v)?.into(),
+    })
+}

@@ -1,0 +1,42 @@
+//! The bundled model, embedded in the program. `assets/models/demo/README.md` says how it was made and how well it does.
+
+use std::path::PathBuf;
+
+use super::checkpoint::Checkpoint;
+use super::load::{Files, LoadError, understand};
+use super::tokenizer::Tokenizer;
+
+/// MODEL that stands for the bundled model.
+pub const NAME: &str = "demo";
+
+/// The prompt of the first launch.
+pub const SAMPLE_PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
+
+/// Its two answers.
+pub const SAMPLE_ANSWERS: [&str; 2] = [" Mary", " John"];
+
+const CONFIG: &[u8] = include_bytes!("../../assets/models/demo/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../../assets/models/demo/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../../assets/models/demo/tokenizer.json");
+
+pub(super) fn files() -> Result<Files, LoadError> {
+    let path = PathBuf::from("the bundled model");
+    let config: Option<serde_json::Value> = serde_json::from_slice(CONFIG).ok();
+    let checkpoint = Checkpoint::from_safetensors_bytes(NAME, WEIGHTS, config)?;
+    let (family, spec) = understand(&checkpoint, &path)?;
+    let tokenizer =
+        Tokenizer::from_json_bytes(TOKENIZER, None, checkpoint.config()).map_err(|reason| {
+            LoadError::Tokenizer {
+                reason,
+                path: path.clone(),
+            }
+        })?;
+    Ok(Files {
+        name: NAME.to_owned(),
+        path,
+        checkpoint,
+        family,
+        spec,
+        tokenizer: Some(tokenizer),
+    })
+}

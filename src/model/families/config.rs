@@ -1,0 +1,213 @@
+//! Reading a config.json strictly: a key that may change the mathematics and is not understood is an error.
+
+use serde_json::{Map, Value};
+
+/// A config that cannot be turned into a [`crate::model::spec::ModelSpec`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the {what} `{name}` is not supported; this version reads {known}")]
+    UnknownFamily {
+        what: &'static str,
+        name: String,
+        known: String,
+    },
+    #[error("the model's config lacks `{key}`")]
+    Missing { key: String },
+    #[error("the model's config has `{key}`: {value}, where {expected} is expected")]
+    Wrong {
+        key: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "the model's config has `{key}`: {value}, which this version does not understand; \
+         it may change the model's mathematics, so the model is not opened"
+    )]
+    NotUnderstood { key: String, value: String },
+    #[error("the model's config does not fit together: {reason}")]
+    Inconsistent { reason: String },
+}
+
+/// Keys that say nothing about the forward pass.
+const IGNORED: [&str; 51] = [
+    "_attn_implementation_autoset",
+    "_name_or_path",
+    "_num_labels",
+    "add_cross_attention",
+    "architectures",
+    "attention_dropout",
+    "attn_pdrop",
+    "auto_map",
+    "bad_words_ids",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "decoder_start_token_id",
+    "do_sample",
+    "dtype",
+    "embd_pdrop",
+    "eos_token_id",
+    "finetuning_task",
+    "gradient_checkpointing",
+    "id2label",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "is_llama_config",
+    "keys_to_ignore_at_inference",
+    "label2id",
+    "max_length",
+    "model_type",
+    "n_ctx",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "pad_token_id",
+    "predict_special_tokens",
+    "prefix",
+    "pretraining_tp",
+    "problem_type",
+    "resid_pdrop",
+    "return_dict",
+    "sep_token_id",
+    "summary_activation",
+    "summary_first_dropout",
+    "summary_proj_to_labels",
+    "summary_type",
+    "summary_use_proj",
+    "task_specific_params",
+    "temperature",
+    "tokenizer_class",
+    "torch_dtype",
+    "transformers.js_config",
+    "transformers_version",
+    "use_cache",
+];
+
+/// A config.json, read key by key; [`Self::finish`] refuses what was left.
+pub(super) struct Config<'a> {
+    entries: &'a Map<String, Value>,
+    read: Vec<&'static str>,
+}
+
+impl<'a> Config<'a> {
+    pub(super) fn new(config: &'a Value) -> Result<Self, ConfigError> {
+        let entries = config.as_object().ok_or_else(|| ConfigError::Wrong {
+            key: "config.json".into(),
+            value: kind(config).into(),
+            expected: "an object",
+        })?;
+        Ok(Self {
+            entries,
+            read: Vec::new(),
+        })
+    }
+
+    /// The value of a key; null counts as absent.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.read.push(key);
+        self.entries.get(key).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn size(&mut self, key: &'static str) -> Result<usize, ConfigError> {
+        self.optional_size(key)?
+            .ok_or_else(|| ConfigError::Missing { key: key.into() })
+    }
+
+    pub(super) fn optional_size(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<usize>, ConfigError> {
+        // Sizes beyond this are damage, and would overflow products further on.
+        const MOST: u64 = 1 << 24;
+        self.get(key)
+            .map(|value| match value.as_u64() {
+                Some(size @ 1..=MOST) => Ok(size as usize),
+                _ => Err(wrong(key, value, "a whole number from 1 to 16,777,216")),
+            })
+            .transpose()
+    }
+
+    pub(super) fn number(&mut self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
+        self.get(key).map_or(Ok(default), |value| {
+            value
+                .as_f64()
+                .filter(|number| number.is_finite() && *number > 0.0)
+                .ok_or_else(|| wrong(key, value, "a number above 0"))
+        })
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, ConfigError> {
+        self.get(key).map_or(Ok(default), |value| {
+            value
+                .as_bool()
+                .ok_or_else(|| wrong(key, value, "true or false"))
+        })
+    }
+
+    pub(super) fn text(
+        &mut self,
+        key: &'static str,
+        default: &'static str,
+    ) -> Result<&'a str, ConfigError> {
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_str().ok_or_else(|| wrong(key, value, "text"))
+        })
+    }
+
+    /// A switch that must stand at `usual`: the other way is mathematics that is not built.
+    pub(super) fn must_be(&mut self, key: &'static str, usual: &Value) -> Result<(), ConfigError> {
+        match self.get(key) {
+            Some(value) if value != usual => Err(not_understood(key, value)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn bos_id(&self) -> Option<u32> {
+        let id = self.entries.get("bos_token_id")?.as_u64()?;
+        id.try_into().ok()
+    }
+
+    /// Refuses keys that were neither read nor known to be harmless. Absent, null and false change nothing.
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
+        for (key, value) in self.entries {
+            let known = self.read.contains(&key.as_str()) || IGNORED.contains(&key.as_str());
+            if !known && !value.is_null() && *value != Value::Bool(false) {
+                return Err(not_understood(key, value));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn wrong(key: &str, value: &Value, expected: &'static str) -> ConfigError {
+    ConfigError::Wrong {
+        key: key.to_owned(),
+        value: shown(value),
+        expected,
+    }
+}
+
+pub(super) fn not_understood(key: &str, value: &Value) -> ConfigError {
+    ConfigError::NotUnderstood {
+        key: key.to_owned(),
+        value: shown(value),
+    }
+}
+
+/// A value, short enough for a message.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 80 {
+        text
+    } else {
+        text.chars().take(79).chain(['…']).collect()
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+        _ => "a single value",
+    }
+}

@@ -1,0 +1,277 @@
+//! The arithmetic between the matrix products, on f32 slices of the CPU: norms, rotary, softmax, activations.
+//!
+//! Everything works on rows, in place where it can, split among rayon's threads once there is enough of it.
+
+use rayon::prelude::*;
+
+use super::spec::{Activation, Norm};
+
+/// Below this many elements a second thread costs more than it saves.
+const WORTH_SPLITTING: usize = 1 << 14;
+
+/// x / √(mean square + ε) of each row, with the mean taken off first for [`Norm::Layer`].
+/// Returns the rows and their scales, `[pos]`.
+pub(super) fn normalize(kind: Norm, eps: f64, x: &[f32], width: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut rows = x.to_vec();
+    let mut scales = vec![0.0; x.len() / width];
+    for_rows(&mut rows, width, &mut scales, |row, scale| {
+        if kind == Norm::Layer {
+            let mean = sum(row) / width as f32;
+            row.iter_mut().for_each(|x| *x -= mean);
+        }
+        let mean_square = sum_by(row, |x| x * x) / width as f32;
+        *scale = (mean_square + eps as f32).sqrt();
+        let inverse = 1.0 / *scale;
+        row.iter_mut().for_each(|x| *x *= inverse);
+    });
+    (rows, scales)
+}
+
+/// x ⊙ w + b, row by row, in place.
+pub(super) fn scale_and_shift(rows: &mut [f32], weight: &[f32], bias: Option<&[f32]>) {
+    for row in rows.chunks_exact_mut(weight.len()) {
+        match bias {
+            Some(bias) => {
+                for ((x, w), b) in row.iter_mut().zip(weight).zip(bias) {
+                    *x = *x * w + b;
+                }
+            }
+            None => row.iter_mut().zip(weight).for_each(|(x, w)| *x *= w),
+        }
+    }
+}
+
+/// Adds the same row to every row, in place.
+pub(super) fn add_row(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        row.iter_mut().zip(bias).for_each(|(x, b)| *x += b);
+    }
+}
+
+/// Turns each head's halves by the angles of its position. `rows` is `[pos, head, d_head]`;
+/// `cos` and `sin` are `[pos, d_head / 2]`.
+pub(super) fn rotate(rows: &mut [f32], d_head: usize, n_heads: usize, cos: &[f32], sin: &[f32]) {
+    let half = d_head / 2;
+    for (position, row) in rows.chunks_exact_mut(n_heads * d_head).enumerate() {
+        let cos = &cos[position * half..][..half];
+        let sin = &sin[position * half..][..half];
+        for head in row.chunks_exact_mut(d_head) {
+            let (first, second) = head.split_at_mut(half);
+            for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
+    }
+}
+
+/// cos and sin of position × frequency, `[pos, d_head / 2]`; angles in f64.
+pub(super) fn rotary_table(frequencies: &[f64], n_tokens: usize) -> (Vec<f32>, Vec<f32>) {
+    let angles = (0..n_tokens)
+        .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
+        .collect::<Vec<f64>>();
+    (
+        angles.iter().map(|angle| angle.cos() as f32).collect(),
+        angles.iter().map(|angle| angle.sin() as f32).collect(),
+    )
+}
+
+/// Scales scores and hides later keys, in place. `scores` is `[head, query, key]`.
+pub(super) fn scale_and_mask(scores: &mut [f32], n_tokens: usize, scale: f32) {
+    for_indexed_rows(scores, n_tokens, |i, row| {
+        let (seen, hidden) = row.split_at_mut(i % n_tokens + 1);
+        seen.iter_mut().for_each(|s| *s *= scale);
+        hidden.fill(f32::NEG_INFINITY);
+    });
+}
+
+/// Softmax over the keys that a query sees, the rest 0, in place, of scores times `scale`.
+/// `scores` is `[head, query, key]`; a score may be −∞.
+pub(super) fn causal_softmax(scores: &mut [f32], n_tokens: usize, scale: f32) {
+    for_indexed_rows(scores, n_tokens, |i, row| {
+        let (seen, hidden) = row.split_at_mut(i % n_tokens + 1);
+        let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
+        for s in seen.iter_mut() {
+            *s = exp(*s * scale - max);
+        }
+        let inverse = 1.0 / sum(seen);
+        seen.iter_mut().for_each(|p| *p *= inverse);
+        hidden.fill(0.0);
+    });
+}
+
+/// The activation function, in place.
+pub(super) fn activate(kind: Activation, values: &mut [f32]) {
+    let apply = |chunk: &mut [f32]| match kind {
+        Activation::GeluTanh => chunk.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
+        Activation::Gelu => chunk.iter_mut().for_each(|x| *x = gelu(*x)),
+        Activation::Silu => chunk.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
+        Activation::Relu => chunk.iter_mut().for_each(|x| *x = x.max(0.0)),
+    };
+    if values.len() < WORTH_SPLITTING {
+        apply(values);
+    } else {
+        values.par_chunks_mut(WORTH_SPLITTING / 2).for_each(apply);
+    }
+}
+
+/// act(gate) ⊙ linear. `rows` is `[pos, 2 · d_mlp]`, the gate first; the answer `[pos, d_mlp]`.
+pub(super) fn gated(kind: Activation, rows: &[f32], d_mlp: usize) -> Vec<f32> {
+    let mut post = Vec::with_capacity(rows.len() / 2);
+    for row in rows.chunks_exact(2 * d_mlp) {
+        post.extend_from_slice(&row[..d_mlp]);
+    }
+    activate(kind, &mut post);
+    for (post, row) in post
+        .chunks_exact_mut(d_mlp)
+        .zip(rows.chunks_exact(2 * d_mlp))
+    {
+        post.iter_mut()
+            .zip(&row[d_mlp..])
+            .for_each(|(p, l)| *p *= l);
+    }
+    post
+}
+
+/// ‖v_j‖ as each query head reads it, `[head, key]`, from v `[pos, kv_head, d_head]`.
+pub(super) fn value_norms(v: &[f32], n_heads: usize, n_kv_heads: usize, d_head: usize) -> Vec<f32> {
+    let n_tokens = v.len() / (n_kv_heads * d_head);
+    let norm = |kv_head: usize, position: usize| {
+        let row = &v[(position * n_kv_heads + kv_head) * d_head..][..d_head];
+        sum_by(row, |x| x * x).sqrt()
+    };
+    (0..n_heads)
+        .flat_map(|head| (0..n_tokens).map(move |position| (head * n_kv_heads / n_heads, position)))
+        .map(|(kv_head, position)| norm(kv_head, position))
+        .collect()
+}
+
+fn gelu_tanh(x: f32) -> f32 {
+    // √(2/π) and the cubic term of `gelu_new`; tanh u = 1 − 2 / (e^2u + 1).
+    let u = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+    x * (1.0 - 1.0 / (exp(2.0 * u) + 1.0))
+}
+
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + candle_core::cpu::erf::erf_f32(x * std::f32::consts::FRAC_1_SQRT_2))
+}
+
+/// e^x to within 2 ulp, without a branch or a call, so that loops over it become vector code.
+/// 0 below −87.3; as e^88 above 88.
+#[inline]
+fn exp(x: f32) -> f32 {
+    // Adding 1.5·2²³ leaves the nearest integer in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.clamp(-87.3, 88.0);
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    // ln 2 in two parts, the first exact in few bits.
+    let r = (clamped - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let p = 1.987_569_2e-4;
+    let p = p * r + 1.398_2e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
+    let value = (p * r * r + r + 1.0) * power;
+    if x < -87.3 { 0.0 } else { value }
+}
+
+/// A sum in eight running parts: vector code, and a smaller error than one running sum.
+fn sum(values: &[f32]) -> f32 {
+    sum_by(values, |x| x)
+}
+
+#[inline]
+fn sum_by(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut parts = [0.0_f32; 8];
+    let chunks = values.chunks_exact(8);
+    let rest: f32 = chunks.remainder().iter().map(|x| f(*x)).sum();
+    for chunk in chunks {
+        for (part, x) in parts.iter_mut().zip(chunk) {
+            *part += f(*x);
+        }
+    }
+    parts.iter().sum::<f32>() + rest
+}
+
+fn for_rows(
+    rows: &mut [f32],
+    width: usize,
+    per_row: &mut [f32],
+    f: impl Fn(&mut [f32], &mut f32) + Sync,
+) {
+    if rows.len() < WORTH_SPLITTING {
+        rows.chunks_exact_mut(width)
+            .zip(per_row)
+            .for_each(|(row, value)| f(row, value));
+    } else {
+        rows.par_chunks_exact_mut(width)
+            .zip(per_row)
+            .with_min_len(WORTH_SPLITTING / width / 4 + 1)
+            .for_each(|(row, value)| f(row, value));
+    }
+}
+
+fn for_indexed_rows(rows: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    if rows.len() < WORTH_SPLITTING {
+        rows.chunks_exact_mut(width)
+            .enumerate()
+            .for_each(|(i, row)| f(i, row));
+    } else {
+        rows.par_chunks_exact_mut(width)
+            .enumerate()
+            .with_min_len(WORTH_SPLITTING / width / 4 + 1)
+            .for_each(|(i, row)| f(i, row));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_ulp_of_f64() {
+        for i in -8_720..8_790 {
+            let x = i as f32 * 0.01 + 0.003;
+            let truth = f64::from(x).exp();
+            let error = (f64::from(exp(x)) / truth - 1.0).abs();
+            // One ulp is at most 2⁻²³ of the value.
+            assert!(error < 2.0 * 2f64.powi(-23), "exp({x}): {error:e}");
+        }
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-100.0), 0.0);
+        assert_eq!(exp(0.0), 1.0);
+    }
+
+    #[test]
+    fn gelu_forms_match_their_formulas() {
+        for i in -600..600 {
+            let x = f64::from(i) * 0.01;
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            let tanh_form = 0.5 * x * (1.0 + u.tanh());
+            assert!(
+                (f64::from(gelu_tanh(x as f32)) - tanh_form).abs() < 1e-6,
+                "{x}"
+            );
+        }
+        // Φ(1) = 0.841344746…
+        assert!((gelu(1.0) - 0.841_344_8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_softmax_row_sums_to_one_and_sees_no_later_key() {
+        let n = 130;
+        let mut scores: Vec<f32> = (0..2 * n * n)
+            .map(|i| ((i * 37) % 101) as f32 * 0.3)
+            .collect();
+        scores[5 * n + 2] = f32::NEG_INFINITY;
+        causal_softmax(&mut scores, n, 0.5);
+        for (i, row) in scores.chunks_exact(n).enumerate() {
+            let total: f64 = row.iter().map(|p| f64::from(*p)).sum();
+            assert!((total - 1.0).abs() < 1e-5, "row {i}: {total}");
+            assert!(row[i % n + 1..].iter().all(|p| *p == 0.0));
+        }
+        assert_eq!(scores[5 * n + 2], 0.0);
+    }
+}

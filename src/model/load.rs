@@ -1,0 +1,466 @@
+//! Opening a model: finds its files, reads its shape, checks that every weight is there, and puts them in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::binding::{Binding, BlockSlot, Slot, Source, split_rotary_pairs, transpose};
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::families::{ConfigError, Family};
+use super::spec::{Mlp, ModelSpec, Norm, Positions};
+use super::tensors::from_vec;
+use super::tokenizer::{Tokenizer, TokenizerError};
+use super::transformer::{Block, Linear, NormWeights, Transformer};
+use super::{Model, demo, fingerprint};
+
+/// Told how far loading is; may stop it.
+pub trait LoadProgress {
+    /// `fraction` is 0 to 1. False stops the loading.
+    fn report(&mut self, fraction: f32, what: &str) -> bool;
+}
+
+/// Hears nothing and never stops.
+#[derive(Debug)]
+pub struct Unreported;
+
+impl LoadProgress for Unreported {
+    fn report(&mut self, _fraction: f32, _what: &str) -> bool {
+        true
+    }
+}
+
+/// A model that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("loading was stopped")]
+    Stopped,
+    #[error(
+        "`{name}` is no file or folder, and not `demo`; give a folder with config.json and model.safetensors, \
+         a .safetensors or a .gguf (hub ids are not read by this version: download the model first)"
+    )]
+    NotFound { name: String },
+    #[error("there is no config.json beside the weights, and they cannot be read without it: {}", path.display())]
+    NoConfig { path: PathBuf },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{reason}: {}", path.display())]
+    Config { reason: ConfigError, path: PathBuf },
+    #[error("{reason}: {}", path.display())]
+    Tokenizer {
+        reason: TokenizerError,
+        path: PathBuf,
+    },
+    #[error(
+        "the tokenizer has {tokens} tokens and the embedding only {rows} rows: \
+         they do not belong together: {}", path.display()
+    )]
+    TokenizerMismatch {
+        tokens: usize,
+        rows: usize,
+        path: PathBuf,
+    },
+    #[error("the checkpoint lacks the tensor `{tensor}` (nor has it with the model's prefix): {}", path.display())]
+    MissingTensor { tensor: String, path: PathBuf },
+    #[error(
+        "the tensor `{tensor}` has shape {found:?}, where the config asks for {expected} values ({slot}): {}",
+        path.display()
+    )]
+    WrongShape {
+        tensor: String,
+        found: Vec<usize>,
+        expected: usize,
+        slot: String,
+        path: PathBuf,
+    },
+    #[error(
+        "the checkpoint holds tensors that the family does not use, so it may be another architecture: {tensors}: {}",
+        path.display()
+    )]
+    UnknownTensors { tensors: String, path: PathBuf },
+    #[error("the tensor `{tensor}` holds values that are not finite: {}", path.display())]
+    NotFinite { tensor: String, path: PathBuf },
+    #[error("the weights could not be put in place: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Opens `demo` or a path: a folder, a `.safetensors`, a sharded index or a `.gguf`.
+pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, LoadError> {
+    let started = Instant::now();
+    let files = if source == demo::NAME {
+        demo::files()?
+    } else {
+        Files::at(source)?
+    };
+    let Files {
+        name,
+        path,
+        checkpoint,
+        family,
+        spec,
+        tokenizer,
+    } = files;
+    let transformer = Reader {
+        checkpoint: &checkpoint,
+        family,
+        spec: &spec,
+        path: &path,
+    }
+    .read(progress)?;
+    if let Some(tokenizer) = &tokenizer
+        && tokenizer.vocab_size() > spec.n_vocab
+    {
+        return Err(LoadError::TokenizerMismatch {
+            tokens: tokenizer.vocab_size(),
+            rows: spec.n_vocab,
+            path,
+        });
+    }
+    Ok(Model {
+        name,
+        source: source.to_owned(),
+        tokenizer,
+        fingerprint: fingerprint::fingerprint(&checkpoint),
+        stored: checkpoint
+            .dominant_type()
+            .map_or("none", |t| t.name())
+            .to_owned(),
+        dtype: "f32",
+        load_millis: started.elapsed().as_secs_f64() * 1e3,
+        weight_bytes: transformer.bytes(),
+        spec,
+        transformer,
+    })
+}
+
+/// A model's files, opened and understood, the weights not yet read.
+pub(super) struct Files {
+    pub(super) name: String,
+    /// For messages.
+    pub(super) path: PathBuf,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) family: &'static Family,
+    pub(super) spec: ModelSpec,
+    pub(super) tokenizer: Option<Tokenizer>,
+}
+
+impl Files {
+    fn at(source: &str) -> Result<Self, LoadError> {
+        let path = PathBuf::from(source);
+        if !path.exists() {
+            return Err(LoadError::NotFound {
+                name: source.to_owned(),
+            });
+        }
+        let checkpoint = Checkpoint::open(&path)?;
+        let (family, spec) = understand(&checkpoint, &path)?;
+        let tokenizer = find_tokenizer(&checkpoint, &path)?;
+        Ok(Self {
+            name: short_name(&path),
+            path,
+            checkpoint,
+            family,
+            spec,
+            tokenizer,
+        })
+    }
+}
+
+/// The family and shape that a checkpoint's config names.
+pub(super) fn understand(
+    checkpoint: &Checkpoint,
+    path: &Path,
+) -> Result<(&'static Family, ModelSpec), LoadError> {
+    let config_error = |reason| LoadError::Config {
+        reason,
+        path: path.to_owned(),
+    };
+    match checkpoint.gguf_metadata() {
+        Some(metadata) => {
+            let family = Family::of_gguf(metadata).map_err(config_error)?;
+            let spec = family
+                .spec_from_gguf(metadata, checkpoint)
+                .map_err(config_error)?;
+            Ok((family, spec))
+        }
+        None => {
+            let config = checkpoint.config().ok_or_else(|| LoadError::NoConfig {
+                path: path.to_owned(),
+            })?;
+            let family = Family::of_config(config).map_err(config_error)?;
+            Ok((
+                family,
+                family.spec_from_config(config).map_err(config_error)?,
+            ))
+        }
+    }
+}
+
+/// tokenizer.json beside the weights, else the GGUF's own, else none.
+fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokenizer>, LoadError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |reason| LoadError::Tokenizer { reason, path }
+    };
+    let beside = checkpoint
+        .folder()
+        .map(|folder| folder.join("tokenizer.json"));
+    match (beside, checkpoint.gguf_metadata()) {
+        (Some(file), _) if file.exists() => Tokenizer::from_file(&file, checkpoint.config())
+            .map(Some)
+            .map_err(failed(&file)),
+        (_, Some(metadata)) if metadata.str("tokenizer.ggml.model").is_some() => {
+            Tokenizer::from_gguf(metadata)
+                .map(Some)
+                .map_err(failed(path))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The folder's name, or the file's without its ending.
+fn short_name(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let generic = ["model.safetensors", "model.safetensors.index.json"];
+    let file_name = full
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    match file_name {
+        Some(name) if generic.contains(&name.as_str()) => full
+            .parent()
+            .and_then(Path::file_name)
+            .map_or(name, |folder| folder.to_string_lossy().into_owned()),
+        Some(name) => match name
+            .strip_suffix(".gguf")
+            .or(name.strip_suffix(".safetensors"))
+        {
+            Some(stem) => stem.to_owned(),
+            None => name,
+        },
+        None => path.display().to_string(),
+    }
+}
+
+/// Reads the weights of one checkpoint.
+struct Reader<'a> {
+    checkpoint: &'a Checkpoint,
+    family: &'static Family,
+    spec: &'a ModelSpec,
+    path: &'a Path,
+}
+
+impl Reader<'_> {
+    fn read(&self, progress: &mut dyn LoadProgress) -> Result<Transformer, LoadError> {
+        let spec = self.spec;
+        let bindings = self.bindings()?;
+        let count = bindings.len();
+        let mut weights = BTreeMap::new();
+        for (i, (slot, sources)) in bindings.into_iter().enumerate() {
+            let what = sources.first().map_or("", |(name, _)| name.as_str());
+            if !progress.report(i as f32 / count as f32, what) {
+                return Err(LoadError::Stopped);
+            }
+            weights.insert(slot, self.weight(slot, &sources)?);
+        }
+        let mut weights = Weights { spec, weights };
+        let embed = weights.matrix(Slot::Embed, spec.n_vocab, spec.d_model)?;
+        let unembed = if spec.tied {
+            embed.clone()
+        } else {
+            weights.matrix(Slot::Unembed, spec.n_vocab, spec.d_model)?
+        };
+        let transformer = Transformer {
+            pos_embed: match spec.positions {
+                Positions::Learned => {
+                    Some(weights.matrix(Slot::PosEmbed, spec.n_ctx, spec.d_model)?)
+                }
+                Positions::Rotary(_) => None,
+            },
+            blocks: (0..spec.n_layers)
+                .map(|layer| weights.block(layer))
+                .collect::<Result<_, _>>()?,
+            final_norm: weights.norm(Slot::FinalNormWeight, Slot::FinalNormBias),
+            frequencies: spec.rotary_frequencies(),
+            spec: spec.clone(),
+            embed,
+            unembed,
+        };
+        progress.report(1.0, "done");
+        Ok(transformer)
+    }
+
+    /// Every slot with the checkpoint's names of its tensors; refuses what is missing and what nobody reads.
+    fn bindings(&self) -> Result<Vec<(Slot, Vec<(String, Source)>)>, LoadError> {
+        let mut used = BTreeSet::new();
+        let mut found = Vec::new();
+        for Binding { to, from } in self.family.bindings(self.spec, self.checkpoint.form()) {
+            let sources = from
+                .into_iter()
+                .map(
+                    |source| match self.family.find(self.checkpoint, &source.name) {
+                        Some(name) => {
+                            used.insert(name.clone());
+                            Ok((name, source))
+                        }
+                        None => Err(LoadError::MissingTensor {
+                            tensor: source.name,
+                            path: self.path.to_owned(),
+                        }),
+                    },
+                )
+                .collect::<Result<Vec<_>, _>>()?;
+            found.push((to, sources));
+        }
+        let unknown: Vec<&str> = self
+            .checkpoint
+            .names()
+            .filter(|name| !used.contains(*name) && !self.family.ignores(name))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        let mut tensors = unknown[..unknown.len().min(5)].join(", ");
+        if unknown.len() > 5 {
+            tensors.push_str(&format!(" and {} more", unknown.len() - 5));
+        }
+        Err(LoadError::UnknownTensors {
+            tensors,
+            path: self.path.to_owned(),
+        })
+    }
+
+    /// A weight's rows, `[out, in]`, from its tensors one after the other.
+    fn weight(&self, slot: Slot, sources: &[(String, Source)]) -> Result<Vec<f32>, LoadError> {
+        let (n_out, n_in) = slot_shape(self.spec, slot);
+        // Checked before anything is read: a lying header must not make us allocate.
+        let stored: usize = sources
+            .iter()
+            .filter_map(|(name, _)| self.checkpoint.info(name))
+            .map(super::checkpoint::TensorInfo::n_elements)
+            .sum();
+        if stored != n_out * n_in || !self.shapes_fit(sources, n_in) {
+            let (tensor, _) = &sources[sources.len() - 1];
+            return Err(LoadError::WrongShape {
+                tensor: tensor.clone(),
+                found: self
+                    .checkpoint
+                    .info(tensor)
+                    .map_or(vec![], |info| info.shape.clone()),
+                expected: n_out * n_in,
+                slot: format!("{slot:?}: {n_out} × {n_in}"),
+                path: self.path.to_owned(),
+            });
+        }
+        let mut rows = Vec::new();
+        for (name, source) in sources {
+            let mut values = self.checkpoint.read_f32(name)?;
+            if !values.iter().all(|v| v.is_finite()) {
+                return Err(LoadError::NotFinite {
+                    tensor: name.clone(),
+                    path: self.path.to_owned(),
+                });
+            }
+            if source.transposed {
+                values = transpose(&values, n_in, values.len() / n_in);
+            }
+            if let Some(heads) = source.interleaved_heads {
+                values = split_rotary_pairs(&values, heads, n_in);
+            }
+            if sources.len() == 1 {
+                rows = values;
+            } else {
+                rows.append(&mut values);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Whether each tensor's inner side is the product's input (or, for vectors, there is only one side).
+    fn shapes_fit(&self, sources: &[(String, Source)], n_in: usize) -> bool {
+        sources.iter().all(|(name, source)| {
+            let shape = self.checkpoint.info(name).map(|info| info.shape.as_slice());
+            match shape {
+                Some([_]) => n_in == 1,
+                Some([rows, columns]) => n_in == if source.transposed { *rows } else { *columns },
+                _ => false,
+            }
+        })
+    }
+}
+
+/// Rows and columns of a weight; vectors are one column.
+fn slot_shape(spec: &ModelSpec, slot: Slot) -> (usize, usize) {
+    let (d, d_mlp) = (spec.d_model, spec.d_mlp);
+    let qkv = (spec.n_heads + 2 * spec.n_kv_heads) * spec.d_head;
+    let mlp_in = if spec.mlp == Mlp::Gated {
+        2 * d_mlp
+    } else {
+        d_mlp
+    };
+    match slot {
+        Slot::Embed | Slot::Unembed => (spec.n_vocab, d),
+        Slot::PosEmbed => (spec.n_ctx, d),
+        Slot::FinalNormWeight | Slot::FinalNormBias => (d, 1),
+        Slot::Block(_, slot) => match slot {
+            BlockSlot::Qkv => (qkv, d),
+            BlockSlot::QkvBias => (qkv, 1),
+            BlockSlot::Out => (d, spec.n_heads * spec.d_head),
+            BlockSlot::MlpIn => (mlp_in, d),
+            BlockSlot::MlpInBias => (mlp_in, 1),
+            BlockSlot::MlpOut => (d, d_mlp),
+            BlockSlot::Norm1Weight
+            | BlockSlot::Norm1Bias
+            | BlockSlot::Norm2Weight
+            | BlockSlot::Norm2Bias
+            | BlockSlot::OutBias
+            | BlockSlot::MlpOutBias => (d, 1),
+        },
+    }
+}
+
+/// Weights that have been read, on their way into place. Bindings were checked: a slot that the spec needs is there.
+struct Weights<'a> {
+    spec: &'a ModelSpec,
+    weights: BTreeMap<Slot, Vec<f32>>,
+}
+
+impl Weights<'_> {
+    fn vector(&mut self, slot: Slot) -> Option<Vec<f32>> {
+        self.weights.remove(&slot)
+    }
+
+    fn matrix(&mut self, slot: Slot, n_out: usize, n_in: usize) -> candle_core::Result<Tensor> {
+        from_vec(self.vector(slot).unwrap_or_default(), (n_out, n_in))
+    }
+
+    fn norm(&mut self, weight: Slot, bias: Slot) -> NormWeights {
+        NormWeights {
+            weight: self.vector(weight).unwrap_or_default(),
+            bias: match self.spec.norm {
+                Norm::Layer => self.vector(bias),
+                Norm::Rms => None,
+            },
+        }
+    }
+
+    fn linear(&mut self, weight: Slot, bias: Slot) -> candle_core::Result<Linear> {
+        let (n_out, n_in) = slot_shape(self.spec, weight);
+        Ok(Linear {
+            weight: self.matrix(weight, n_out, n_in)?,
+            bias: self.vector(bias),
+        })
+    }
+
+    fn block(&mut self, layer: usize) -> candle_core::Result<Block> {
+        let at = |slot| Slot::Block(layer, slot);
+        Ok(Block {
+            norm1: self.norm(at(BlockSlot::Norm1Weight), at(BlockSlot::Norm1Bias)),
+            qkv: self.linear(at(BlockSlot::Qkv), at(BlockSlot::QkvBias))?,
+            out: self.linear(at(BlockSlot::Out), at(BlockSlot::OutBias))?,
+            norm2: self.norm(at(BlockSlot::Norm2Weight), at(BlockSlot::Norm2Bias)),
+            mlp_in: self.linear(at(BlockSlot::MlpIn), at(BlockSlot::MlpInBias))?,
+            mlp_out: self.linear(at(BlockSlot::MlpOut), at(BlockSlot::MlpOutBias))?,
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Prompts as the user gives them, before any tokenizer has seen them.
+
+/// A prompt: text, or ids where a model has no tokenizer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Prompt {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+/// Whether a beginning-of-text token stands at the front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BosRule {
+    /// As the model's files say: tokenizer.json's post-processor, else `add_bos_token`, else none.
+    #[default]
+    Auto,
+    /// Exactly one.
+    Always,
+    /// None: encoded without special tokens.
+    Never,
+}

@@ -1,0 +1,214 @@
+//! The two threads. A panic in a run or a load becomes an event: this is the one place that catches it.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::mailbox::{Mailbox, Taken};
+use super::{Event, RunId};
+use crate::experiment::engine::{Engine, RunError, Watch};
+use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
+use crate::model::Model;
+use crate::model::load::{LoadError, LoadProgress, open};
+use crate::pyramid::LayerOverview;
+
+/// Called after each event, from the worker's threads.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Debug)]
+pub(super) struct RunRequest {
+    pub(super) run: RunId,
+    pub(super) model: Arc<Model>,
+    pub(super) spec: Arc<RunSpec>,
+}
+
+/// Where events go.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    pub(super) sender: SyncSender<Event>,
+    pub(super) wake: Wake,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    fn send(&self, event: Event) {
+        // The window is gone: nobody is left to tell.
+        if self.sender.send(event).is_ok() {
+            (self.wake)();
+        }
+    }
+}
+
+pub(super) fn start(
+    outbox: Outbox,
+    runs: Arc<Mailbox<RunRequest>>,
+    loads: Arc<Mailbox<String>>,
+) -> std::io::Result<()> {
+    let for_runs = outbox.clone();
+    std::thread::Builder::new()
+        .name("experiments".into())
+        .spawn(move || run_experiments(&for_runs, &runs))?;
+    std::thread::Builder::new()
+        .name("loading".into())
+        .spawn(move || load_models(&outbox, &loads))?;
+    Ok(())
+}
+
+fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
+    let mut engine: Option<Engine> = None;
+    while let Some(taken) = mailbox.take() {
+        let Taken {
+            request: RunRequest { run, model, spec },
+            generation,
+        } = taken;
+        // Kept runs belong to their model.
+        let mut current = engine
+            .take()
+            .filter(|engine| Arc::ptr_eq(engine.model(), &model))
+            .unwrap_or_else(|| Engine::new(model));
+        let mut reporter = Reporter {
+            outbox,
+            mailbox,
+            generation,
+            run,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| current.run(&spec, &mut reporter)));
+        match result {
+            Ok(outcome) => {
+                match outcome {
+                    Ok(_) => outbox.send(Event::RunDone {
+                        run,
+                        kept_bytes: current.kept_bytes(),
+                    }),
+                    Err(RunError::Stopped) => {}
+                    Err(error) => outbox.send(Event::RunFailed {
+                        run,
+                        message: error.to_string(),
+                    }),
+                }
+                engine = Some(current);
+            }
+            // The kept runs may be half made: they go with the engine.
+            Err(panic) => outbox.send(Event::RunFailed {
+                run,
+                message: format!(
+                    "the run broke off on a fault of the program ({}); please report it",
+                    text_of(panic.as_ref())
+                ),
+            }),
+        }
+    }
+}
+
+/// Sends a run's results as they come, and stops it when a newer request is there.
+struct Reporter<'a> {
+    outbox: &'a Outbox,
+    mailbox: &'a Mailbox<RunRequest>,
+    generation: u64,
+    run: RunId,
+}
+
+impl Watch for Reporter<'_> {
+    fn layer(&mut self, side: Side, maps: &Arc<LayerMaps>) -> bool {
+        if !self.mailbox.is_current(self.generation) {
+            return false;
+        }
+        self.outbox.send(Event::Layer {
+            run: self.run,
+            side,
+            maps: Arc::clone(maps),
+            overview: Arc::new(overview(maps)),
+        });
+        true
+    }
+
+    fn pass(&mut self, side: Side, pass: &Pass) {
+        self.outbox.send(Event::PassDone {
+            run: self.run,
+            side,
+            logits: pass.logits.clone(),
+            restarted_at: pass.restarted_at,
+            millis: pass.millis,
+        });
+    }
+}
+
+/// Pooled here, so that the window only uploads.
+fn overview(maps: &LayerMaps) -> LayerOverview {
+    let patterns = &maps.patterns;
+    let causal = true;
+    LayerOverview::new(
+        maps.layer,
+        patterns.n_heads(),
+        patterns.n_tokens(),
+        causal,
+        &patterns.all(),
+    )
+}
+
+fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
+    while let Some(Taken {
+        request: source,
+        generation,
+    }) = mailbox.take()
+    {
+        let mut reporter = LoadReporter {
+            outbox,
+            mailbox,
+            generation,
+            last: -1.0,
+        };
+        let event = match catch_unwind(AssertUnwindSafe(|| open(&source, &mut reporter))) {
+            Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
+            Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
+            Ok(Err(error)) => Event::LoadFailed {
+                source,
+                message: error.to_string(),
+            },
+            Err(panic) => Event::LoadFailed {
+                source,
+                message: format!(
+                    "loading broke off on a fault of the program ({}); please report it",
+                    text_of(panic.as_ref())
+                ),
+            },
+        };
+        outbox.send(event);
+    }
+}
+
+struct LoadReporter<'a> {
+    outbox: &'a Outbox,
+    mailbox: &'a Mailbox<String>,
+    generation: u64,
+    last: f32,
+}
+
+impl LoadProgress for LoadReporter<'_> {
+    fn report(&mut self, fraction: f32, what: &str) -> bool {
+        // A hundred steps are enough for a bar.
+        if fraction - self.last >= 0.01 {
+            self.last = fraction;
+            self.outbox.send(Event::LoadProgress {
+                fraction,
+                what: what.to_owned(),
+            });
+        }
+        self.mailbox.is_current(self.generation)
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,107 @@
+//! The direction of imports: a module may use only those above it in `lib.rs`, and what each may see of others' crates.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Who may use whom, in reading order. What is not named is not allowed.
+const ALLOWED: [(&str, &[&str]); 13] = [
+    ("ids", &[]),
+    ("prompt", &[]),
+    ("colormap", &[]),
+    ("pyramid", &[]),
+    ("edit", &["ids"]),
+    ("model", &["ids", "prompt"]),
+    ("session", &["ids", "prompt", "colormap", "edit", "experiment"]),
+    ("experiment", &["ids", "prompt", "edit", "model", "session"]),
+    ("figure", &["ids", "colormap"]),
+    ("worker", &["pyramid", "model", "experiment"]),
+    ("render", &["colormap", "pyramid"]),
+    ("ui", &["ids", "prompt", "colormap", "pyramid", "edit", "model", "session", "experiment", "figure", "worker", "render"]),
+    ("cli", &["ids", "prompt", "colormap", "edit", "model", "session", "experiment", "figure", "worker", "render", "ui"]),
+];
+
+/// Crates that only some modules may see.
+const CRATES: [(&str, &[&str]); 6] = [
+    ("candle_core", &["model", "experiment"]),
+    ("egui", &["render", "ui"]),
+    ("wgpu", &["render"]),
+    ("resvg", &["figure"]),
+    ("rfd", &["ui"]),
+    ("clap", &["cli"]),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Source files by top-level module, without comments and without their tests.
+fn modules() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut modules: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for path in files {
+        let inner = path.strip_prefix(&root).unwrap();
+        let first = inner.components().next().unwrap().as_os_str().to_string_lossy();
+        let module = first.trim_end_matches(".rs").to_owned();
+        if ["lib", "main", "bin"].contains(&module.as_str()) || path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect();
+        modules.entry(module).or_default().push((path, code));
+    }
+    modules
+}
+
+#[test]
+fn modules_use_only_what_stands_above_them() {
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.into();
+    let modules = modules();
+    assert!(modules.len() > 8);
+    let mut wrong = Vec::new();
+    for (module, files) in &modules {
+        let may_use = allowed.get(module.as_str()).unwrap_or_else(|| panic!("`{module}` has no line in ALLOWED"));
+        for (path, code) in files {
+            for other in ALLOWED.map(|(name, _)| name) {
+                let used = code.contains(&format!("crate::{other}::")) || code.contains(&format!("crate::{other};"));
+                if used && other != module && !may_use.contains(&other) {
+                    wrong.push(format!("{} uses {other}", path.display()));
+                }
+            }
+            for (name, users) in CRATES {
+                let used = [format!(" {name}::"), format!("({name}::"), format!("<{name}::"), format!("&{name}::")];
+                if used.iter().any(|used| code.contains(used)) && !users.contains(&module.as_str()) {
+                    wrong.push(format!("{} sees {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_is_in_the_architecture_map() {
+    let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    for module in modules().keys() {
+        assert!(map.contains(&format!("`{module}")), "ARCHITECTURE.md does not name `{module}`");
+    }
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    for (_, files) in modules() {
+        for (path, _) in files {
+            let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+            assert!(lines <= 800, "{} has {lines} lines: split it", path.display());
+        }
+    }
+}

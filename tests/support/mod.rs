@@ -1,0 +1,89 @@
+//! What the integration tests share: fixtures, tiny models, comparisons.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use headscope::edit::Edit;
+use headscope::experiment::RunSpec;
+use headscope::model::Model;
+use headscope::model::load::{Unreported, open};
+use serde_json::Value;
+
+pub(crate) fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(path)
+}
+
+pub(crate) fn fixture_model(name: &str) -> Arc<Model> {
+    let path = fixture(&format!("models/{name}"));
+    Arc::new(open(path.to_str().unwrap(), &mut Unreported).unwrap())
+}
+
+/// A run without prompt B, read at the last token.
+pub(crate) fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
+    RunSpec {
+        ids: ids.into(),
+        contrast: None,
+        edits: edits.iter().map(|edit| edit.parse().unwrap()).collect(),
+        position: ids.len() - 1,
+        last: ids.len() - 1,
+        bos_count: 0,
+        folder: None,
+    }
+}
+
+/// The run of a case in `edits.json` or `refused.json` of a fixture model.
+pub(crate) fn spec_of_case(case: &Value, model: &str) -> RunSpec {
+    let ids = |value: &Value| -> Option<Vec<u32>> {
+        Some(
+            value
+                .as_array()?
+                .iter()
+                .map(|id| id.as_u64().unwrap() as u32)
+                .collect(),
+        )
+    };
+    let edits: Vec<Edit> = case["edits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|edit| edit.as_str().unwrap().parse().unwrap())
+        .collect();
+    RunSpec {
+        contrast: ids(&case["contrast_ids"]).map(Into::into),
+        edits,
+        folder: Some(fixture(&format!("models/{model}"))),
+        ..run_spec(&ids(&case["ids"]).unwrap(), &[])
+    }
+}
+
+/// Whether all values agree; otherwise where they differ most. Infinities of one sign agree.
+pub(crate) fn close(found: &[f32], expected: &[f32], tolerance: f32) -> Result<(), String> {
+    assert_eq!(found.len(), expected.len());
+    let difference = |(a, b): (&f32, &f32)| if a == b { 0.0 } else { (a - b).abs() };
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(difference)
+        .enumerate()
+        .max_by(|(_, a), (_, b)| a.total_cmp(b));
+    match worst {
+        // NaN compares greater than every number.
+        Some((i, difference)) if !(difference <= tolerance) => Err(format!(
+            "value {i} is {} where {} is right (difference {difference:e}, tolerance {tolerance:e})",
+            found[i], expected[i]
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The folder of real models, where the environment names one; otherwise says that the test was skipped.
+pub(crate) fn real_models(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("HEADSCOPE_TEST_MODELS").map(PathBuf::from);
+    if folder.is_none() {
+        println!("skipped {test}: HEADSCOPE_TEST_MODELS names no folder of models");
+    }
+    folder
+}
