@@ -3,6 +3,17 @@
 //! Plain data, free of tensors and of the window. [`Experiment`] is the part that decides the numbers, and the part that
 //! undo covers; [`View`] decides how they are drawn.
 
+mod atomic;
+pub mod autosave;
+pub mod file;
+mod format;
+pub mod history;
+pub mod paths;
+pub mod replay;
+pub mod settings;
+
+pub use atomic::write as write_atomically;
+
 use crate::colormap::Colormap;
 use crate::edit::Edit;
 use crate::ids::HeadId;
@@ -106,6 +117,13 @@ impl Experiment {
             .filter(|row| row.enabled)
             .map(|row| row.edit.clone())
             .collect()
+    }
+}
+
+impl Prompt {
+    /// What is asked where nothing else is: a name to be moved, which many models can.
+    pub fn sample() -> Self {
+        Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
 }
 

@@ -1,9 +1,36 @@
-//! The window. `logic` decides (events, actions, what to ask the worker for); views only draw and push actions.
+//! The window. [`App::update`] decides (events, actions, what to ask the worker for); drawing only shows and pushes
+//! actions.
 
 pub mod action;
+mod actions;
+mod app;
+mod availability;
+mod changes;
 pub mod command;
 pub mod context;
+mod dialogs;
+mod draw;
+mod export;
+mod file_drop;
 pub mod focus;
+pub mod layout;
+mod loading;
+pub mod menus;
+pub mod notifications;
+mod palette;
+mod perform;
+mod prompt_bar;
+mod results;
+mod sheets;
+mod state;
+mod status_bar;
 pub mod theme;
+mod token_strip;
 pub mod views;
 pub mod widgets;
+mod welcome;
+mod window;
+mod work;
+
+pub use app::{App, Setup, prepare};
+pub use window::run;

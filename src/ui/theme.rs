@@ -287,12 +287,7 @@ impl Theme {
                 self.text,
             ),
             (&mut widgets.active, self.pressed, self.accent, self.text),
-            (
-                &mut widgets.open,
-                self.pressed,
-                self.line_strong,
-                self.text,
-            ),
+            (&mut widgets.open, self.pressed, self.line_strong, self.text),
         ] {
             widget.bg_fill = fill;
             widget.weak_bg_fill = fill;

@@ -13,6 +13,7 @@ use crate::ui::widgets::map::{self, Edge, Map, MapKey};
 use crate::ui::widgets::scale::number;
 use crate::ui::widgets::{edits, message, tokens};
 
+#[derive(Debug)]
 pub struct State {
     /// Lines weaker than this share of the strongest are left out.
     threshold: f32,
@@ -32,6 +33,7 @@ impl Default for State {
 }
 
 /// The lines of one head that pass the threshold, by query.
+#[derive(Debug)]
 struct Lines {
     key: MapKey,
     threshold: f32,

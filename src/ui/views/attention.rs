@@ -4,7 +4,7 @@ mod labels;
 
 use egui::{Key, Rect, Role, Sense, Stroke, StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2};
 
-use super::paint::{self, MatrixDraw, Textures, Window};
+use super::paint::{self, MatrixDraw, Pyramids, Window};
 use crate::colormap::{ColorScale, Colormap};
 use crate::model::tokenizer::Piece;
 use crate::session::{Shown, View};
@@ -15,9 +15,9 @@ use crate::ui::widgets::map::{self, Map, MapKey};
 use crate::ui::widgets::scale;
 use crate::ui::widgets::{edits, message, tokens};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
-    textures: Textures,
+    pyramids: Pyramids,
     /// What is in view, and of how many tokens; `None` is everything.
     window: Option<(Window, usize)>,
     /// The cell that the keyboard stands on, (query, key).
@@ -174,7 +174,7 @@ impl Tile<'_> {
             window: self.window,
             stale,
         };
-        paint::draw_matrix(cx, ui, self.rect, &draw, &mut state.textures);
+        paint::draw_matrix(cx, ui, self.rect, &draw, &mut state.pyramids);
         self.marks(cx, ui, lit);
         self.pointer(cx, state, ui, &response);
         self.keys(cx, state, ui, &response);

@@ -12,7 +12,7 @@ use crate::ui::focus::Item;
 use crate::ui::widgets::map::{Edge, Facts, Map, MapKey};
 use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
     /// What was read off the map last, and of which map.
     seen: Option<(MapKey, Seen)>,
@@ -20,6 +20,7 @@ pub struct State {
     with_first: bool,
 }
 
+#[derive(Debug)]
 struct Seen {
     edges: Vec<Edge>,
     with_first: bool,

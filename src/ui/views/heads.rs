@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Key, Rect, Response, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
-use super::paint::{self, CellFlags, GridDraw, GridRow, Textures};
+use super::paint::{self, CellFlags, GridDraw, GridRow};
 use crate::colormap::ColorScale;
 use crate::ids::HeadId;
 use crate::session::Shown;
@@ -12,9 +12,8 @@ use crate::ui::focus::Item;
 use crate::ui::widgets::map::{Edge, Map, MapKey};
 use crate::ui::widgets::{alpha, edits, head_menu, tokens};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
-    textures: Textures,
     /// The head whose strongest edge the tooltip says, and that edge.
     strongest: Option<(MapKey, Option<Edge>)>,
     /// α when an Alt+drag began, and the heads that it scales.
@@ -62,7 +61,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
             };
             let rows = visible(viewport.y_range(), pitch, spec.n_layers);
             let columns = visible(viewport.x_range(), pitch, spec.n_heads);
-            draw(cx, state, ui, &layout, rows.clone());
+            draw(cx, ui, &layout, rows.clone());
             for layer in rows {
                 for head in columns.clone() {
                     cell(cx, state, ui, &layout, HeadId::new(layer, head), &keyboard);
@@ -94,7 +93,6 @@ fn visible(range: egui::Rangef, pitch: f32, count: usize) -> std::ops::Range<usi
 
 fn draw(
     cx: &ViewContext<'_>,
-    state: &mut State,
     ui: &Ui,
     layout: &Layout,
     rows: std::ops::Range<usize>,
@@ -117,12 +115,14 @@ fn draw(
         });
         GridRow {
             index: layer,
-            top_left: layout.cell(HeadId::new(layer, 0)).min,
             layer: live,
             flags: flags.collect(),
         }
     });
     let draw = GridDraw {
+        origin: layout.cell(HeadId::new(0, 0)).min,
+        n_layers: spec.n_layers,
+        n_heads: spec.n_heads,
         rows: rows.collect(),
         cell: layout.pitch - GAP,
         pitch: layout.pitch,
@@ -131,8 +131,9 @@ fn draw(
             max: 1.0,
             log: view.log_scale,
         },
+        hide_first_key: view.hide_sink,
     };
-    paint::draw_grid(cx, ui, ui.clip_rect(), &draw, &mut state.textures);
+    paint::draw_grid(cx, ui, ui.clip_rect(), &draw);
 }
 
 /// What the keyboard did to the grid while it has the focus.

@@ -9,7 +9,7 @@ use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::widgets::message;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
     /// The row that is being typed anew, and its text.
     typing: Option<(usize, String)>,

@@ -11,7 +11,7 @@ pub mod paint;
 pub mod readout;
 
 /// The unsaved state of all panels.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct States {
     pub heads: heads::State,
     pub attention: attention::State,

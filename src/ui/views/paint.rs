@@ -1,39 +1,22 @@
-//! Where views hand maps over to be painted. This is the CPU way: pixels into textures, kept until what they show changes.
+//! Where views hand maps over to the renderer: from heads, windows in cells and theme colours to plain draws.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use egui::{Color32, Pos2, Rect, Ui, Vec2, vec2};
 
-use egui::{Color32, ColorImage, Pos2, Rect, Stroke, StrokeKind, TextureHandle, TextureOptions, Ui, Vec2, pos2, vec2};
-
-use crate::ids::HeadId;
-use crate::session::Shown;
+use crate::colormap::ColorScale;
+use crate::pyramid::MapPyramid;
+use crate::render::geometry::{GridLayout, Window as RenderWindow};
+use crate::render::heatmap;
+use crate::render::plan::{self, CellStyle, MatrixStyle, Overlay};
 use crate::ui::context::ViewContext;
 use crate::ui::widgets::map::{Map, MapKey};
-use crate::colormap::ColorScale;
-use crate::ui::widgets::scale::sample;
 use crate::worker::LiveLayer;
 
-/// Textures of what was painted last, one a place.
-#[derive(Default)]
-pub struct Textures {
-    slots: HashMap<Slot, (Key, TextureHandle)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Slot {
-    Cell(HeadId),
-    Map(usize),
-}
-
-/// Everything that the pixels depend on.
-#[derive(Clone, Debug, PartialEq)]
-struct Key {
-    map: MapKey,
-    scale: ColorScale,
-    size: [usize; 2],
-    window: Window,
-    masked: Color32,
-}
+/// Full-resolution maps as the renderer wants them, one a place, until what they show changes.
+#[derive(Debug, Default)]
+pub struct Pyramids(HashMap<usize, (MapKey, Arc<MapPyramid>)>);
 
 /// The part of a map in view, in cells; square.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,22 +84,34 @@ impl Window {
             span: self.span,
         }
     }
+
+    fn for_renderer(self) -> RenderWindow {
+        let range = |start: f32| [f64::from(start), f64::from(start + self.span)];
+        RenderWindow {
+            x: range(self.key),
+            y: range(self.query),
+        }
+    }
 }
 
-/// A grid of thumbnails.
+/// A grid of thumbnails, of which some rows are in view.
 pub struct GridDraw<'a> {
+    /// Where the thumbnail of the first layer's first head begins, in view or not.
+    pub origin: Pos2,
+    pub n_layers: usize,
+    pub n_heads: usize,
     pub rows: Vec<GridRow<'a>>,
     /// Side of a thumbnail, in points.
     pub cell: f32,
     /// From one thumbnail to the next, in points.
     pub pitch: f32,
     pub scale: ColorScale,
+    pub hide_first_key: bool,
 }
 
 /// One layer's thumbnails.
 pub struct GridRow<'a> {
     pub index: usize,
-    pub top_left: Pos2,
     /// `None` until the layer's first result.
     pub layer: Option<&'a LiveLayer>,
     /// One a head.
@@ -134,51 +129,65 @@ pub struct CellFlags {
 }
 
 /// Paints thumbnails into `rect`.
-pub fn draw_grid(
-    cx: &ViewContext<'_>,
-    ui: &Ui,
-    rect: Rect,
-    draw: &GridDraw<'_>,
-    textures: &mut Textures,
-) {
+pub fn draw_grid(cx: &ViewContext<'_>, ui: &Ui, rect: Rect, draw: &GridDraw<'_>) {
+    let layout = GridLayout {
+        origin: draw.origin,
+        cell: draw.cell,
+        gap: draw.pitch - draw.cell,
+        rows: draw.n_layers,
+        columns: draw.n_heads,
+    };
     let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
+    let mut layers = vec![None; draw.n_layers];
+    let mut styles = vec![CellStyle::default(); draw.n_layers * draw.n_heads];
     for row in &draw.rows {
-        for (head, flags) in row.flags.iter().enumerate() {
-            let min = row.top_left + vec2(head as f32 * draw.pitch, 0.0);
-            let cell = Rect::from_min_size(min, Vec2::splat(draw.cell));
-            if !cell.intersects(painter.clip_rect()) {
-                continue;
-            }
-            let id = HeadId::new(row.index, head);
-            let map = row
-                .layer
-                .filter(|layer| head < layer.maps.patterns.n_heads())
-                .map(|layer| Map {
-                    head: id,
-                    shown: Shown::Attention,
-                    layer,
-                    before: None,
-                });
-            if let Some(map) = map {
-                let tint = Color32::WHITE.gamma_multiply(if flags.stale { 0.45 } else { 1.0 });
-                painter.rect_filled(cell, 0.0, cx.theme.cell_empty);
-                let window = Window::whole(map.n_tokens());
-                let texture = textures.get(ui, Slot::Cell(id), &map, &draw.scale, window, cell, cx.theme.masked);
-                painter.image(texture, cell, UNIT, tint);
-            } else {
-                painter.rect_filled(cell, 1.0, cx.theme.cell_empty);
-            }
-            let strokes = [
-                (flags.edited, Stroke::new(1.5, cx.theme.cell_edited), 0.0),
-                (flags.selected, Stroke::new(2.0, cx.theme.selection_stroke), 1.0),
-                (flags.hovered, Stroke::new(1.5, cx.theme.hover_stroke), 1.0),
-            ];
-            for (_, stroke, grow) in strokes.into_iter().filter(|(on, ..)| *on) {
-                let kind = if grow > 0.0 { StrokeKind::Outside } else { StrokeKind::Inside };
-                painter.rect_stroke(cell, 1.0, stroke, kind);
+        match row.layer {
+            Some(layer) => layers[row.index] = Some(Arc::clone(&layer.overview)),
+            None => {
+                for head in 0..draw.n_heads {
+                    let cell = layout.cell_rect(row.index, head, ui.pixels_per_point());
+                    painter.rect_filled(cell, 0.0, cx.theme.cell_empty);
+                }
             }
         }
+        let styles = &mut styles[row.index * draw.n_heads..][..draw.n_heads];
+        for (style, flags) in styles.iter_mut().zip(&row.flags) {
+            *style = cell_style(cx, *flags);
+        }
     }
+    let grid = plan::GridDraw {
+        id: egui::Id::unique("the grid of heads"),
+        layout,
+        layers,
+        scale: draw.scale,
+        hide_first_key: draw.hide_first_key,
+        styles,
+        outline_width: 2.0,
+    };
+    heatmap::paint_grid(cx.backend, &painter, rect, grid);
+}
+
+fn cell_style(cx: &ViewContext<'_>, flags: CellFlags) -> CellStyle {
+    let theme = cx.theme;
+    let outline = if flags.hovered {
+        theme.hover_stroke
+    } else if flags.selected {
+        theme.selection_stroke
+    } else if flags.edited {
+        theme.cell_edited
+    } else {
+        Color32::TRANSPARENT
+    };
+    CellStyle {
+        tint: stale_tint(cx, flags.stale),
+        outline: outline.to_srgba_unmultiplied(),
+    }
+}
+
+/// Old results are dimmed by the background.
+fn stale_tint(cx: &ViewContext<'_>, stale: bool) -> Overlay {
+    let [r, g, b, _] = cx.theme.panel_bg.to_srgba_unmultiplied();
+    [r, g, b, if stale { 120 } else { 0 }]
 }
 
 /// A map with its colours and the part of it that is in view.
@@ -197,94 +206,37 @@ pub fn draw_matrix(
     ui: &Ui,
     rect: Rect,
     draw: &MatrixDraw<'_>,
-    textures: &mut Textures,
+    pyramids: &mut Pyramids,
 ) {
     ui.painter().rect_filled(rect, 0.0, cx.theme.cell_empty);
-    let slot = Slot::Map(draw.place);
-    let texture = textures.get(ui, slot, &draw.map, &draw.scale, draw.window, rect, cx.theme.masked);
-    let tint = Color32::WHITE.gamma_multiply(if draw.stale { 0.45 } else { 1.0 });
-    ui.painter().image(texture, rect, UNIT, tint);
-}
-
-const UNIT: Rect = Rect {
-    min: Pos2::ZERO,
-    max: pos2(1.0, 1.0),
-};
-
-impl Textures {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one key")]
-    fn get(
-        &mut self,
-        ui: &Ui,
-        slot: Slot,
-        map: &Map<'_>,
-        scale: &ColorScale,
-        window: Window,
-        rect: Rect,
-        masked: Color32,
-    ) -> egui::TextureId {
-        let pixels = rect.size() * ui.pixels_per_point();
-        let key = Key {
-            map: map.key(),
-            scale: *scale,
-            size: [pixels.x.round().max(1.0) as usize, pixels.y.round().max(1.0) as usize],
-            window,
-            masked,
-        };
-        if let Some((known, texture)) = self.slots.get(&slot)
-            && *known == key
-        {
-            return texture.id();
-        }
-        let image = image(map, &key);
-        let options = TextureOptions::NEAREST;
-        if let Some((known, texture)) = self.slots.get_mut(&slot) {
-            *known = key;
-            texture.set(image, options);
-            return texture.id();
-        }
-        let texture = ui.ctx().load_texture(format!("{slot:?}"), image, options);
-        let id = texture.id();
-        self.slots.insert(slot, (key, texture));
-        id
-    }
-}
-
-/// One texel a pixel; a pixel that covers several cells takes the one furthest from 0, so that thin lines survive.
-fn image(map: &Map<'_>, key: &Key) -> ColorImage {
-    const SHADES: usize = 1024;
-    let shades: Vec<Color32> = (0..=SHADES)
-        .map(|i| sample(key.scale.map, i as f32 / SHADES as f32))
-        .collect();
-    let [width, height] = key.size;
-    let n = map.n_tokens();
-    let span = |start: f32, pixel: usize, pixels: usize| {
-        let per_pixel = key.window.span / pixels as f32;
-        let from = start + pixel as f32 * per_pixel;
-        let first = ((from + 1e-3) as usize).min(n - 1);
-        let last = ((from + per_pixel - 1e-3).max(0.0) as usize).clamp(first, n - 1);
-        first..=last
+    let [r, g, b, _] = cx.theme.panel_bg.to_srgba_unmultiplied();
+    let matrix = plan::MatrixDraw {
+        id: egui::Id::unique(("an attention map", draw.place)),
+        map: pyramids.get(draw.place, &draw.map),
+        window: draw.window.for_renderer(),
+        scale: draw.scale,
+        hide_first_key: cx.session.view.hide_sink,
+        marked_query: None,
+        marked_key: None,
+        style: MatrixStyle {
+            tint: stale_tint(cx, draw.stale),
+            line: [r, g, b, 60],
+            mark: [0; 4],
+        },
     };
-    let columns: Vec<_> = (0..width).map(|x| span(key.window.key, x, width)).collect();
-    let mut pixels = Vec::with_capacity(width * height);
-    for y in 0..height {
-        let queries = span(key.window.query, y, height);
-        for keys in &columns {
-            let mut value: Option<f32> = None;
-            for query in queries.clone() {
-                for key in keys.clone() {
-                    if let Some(cell) = map.value(query, key)
-                        && value.is_none_or(|value| cell.abs() > value.abs())
-                    {
-                        value = Some(cell);
-                    }
-                }
-            }
-            pixels.push(value.map_or(key.masked, |value| {
-                shades[(key.scale.t(value) * SHADES as f32) as usize]
-            }));
-        }
-    }
-    ColorImage::new([width, height], pixels)
+    heatmap::paint_matrix(cx.backend, ui.painter(), rect, matrix);
 }
 
+impl Pyramids {
+    fn get(&mut self, place: usize, map: &Map<'_>) -> Arc<MapPyramid> {
+        let key = map.key();
+        match self.0.get(&place) {
+            Some((known, pyramid)) if *known == key => Arc::clone(pyramid),
+            _ => {
+                let pyramid = Arc::new(MapPyramid::new(map.n_tokens(), true, &map.values()));
+                self.0.insert(place, (key, Arc::clone(&pyramid)));
+                pyramid
+            }
+        }
+    }
+}

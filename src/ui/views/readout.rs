@@ -12,7 +12,7 @@ use crate::ui::context::ViewContext;
 use crate::ui::theme::Theme;
 use crate::ui::widgets::{message, tokens};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct State {
     table: table::Cache,
     trace: trace::Trace,

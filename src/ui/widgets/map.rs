@@ -1,5 +1,6 @@
 //! One head's map as the session wants it seen: attention, value-weighted, or change. And what can be read off it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
 use crate::colormap::ColorScale;
@@ -121,6 +122,16 @@ impl<'a> Map<'a> {
             Shown::ValueWeighted => Some(now * self.value_norm(key)),
             Shown::Change => Some(now - self.attention_before(query, key)?),
         }
+    }
+
+    /// All cells, `[query, key]`; what the mask hides is 0.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        if self.shown == Shown::Attention {
+            return self.layer.maps.patterns.head(self.head.head);
+        }
+        let n = self.n_tokens();
+        let cells = (0..n * n).map(|i| self.value(i / n, i % n).unwrap_or(0.0));
+        Cow::Owned(cells.collect())
     }
 
     /// The largest absolute value from key `from_key` on.

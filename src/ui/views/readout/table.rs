@@ -18,7 +18,7 @@ const TOP: usize = 20;
 const ROW: f32 = 19.0;
 
 /// The rows of the table, kept until the logits or the answers change: a vocabulary is too long to be sorted each frame.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Cache {
     before: Option<Arc<[f32]>>,
     after: Option<Arc<[f32]>>,
@@ -29,6 +29,7 @@ pub(super) struct Cache {
     stale: bool,
 }
 
+#[derive(Debug)]
 struct Row {
     token: String,
     before: TokenScore,

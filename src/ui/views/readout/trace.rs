@@ -12,7 +12,7 @@ use crate::ui::context::ViewContext;
 use crate::ui::widgets::message;
 
 /// The results of successive runs.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Trace {
     points: Vec<Point>,
     axis: Axis,

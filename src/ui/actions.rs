@@ -1,0 +1,352 @@
+//! The one place where what the user did changes the session. Called once a frame, before drawing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::action::Action;
+use super::app::App;
+use super::changes;
+use super::command::Command;
+use super::layout::Layout;
+use super::results::Load;
+use super::sheets::{Answer, Sheet};
+use super::welcome;
+use super::work::Work;
+use crate::ids::HeadId;
+use crate::model::Model;
+use crate::session::file::{self, Record, Saved};
+use crate::session::replay::{self, Numbers};
+use crate::session::{Experiment, Prompt, Session};
+use crate::worker::Event;
+
+/// What is to be shown once the model that is loading is there.
+#[derive(Debug)]
+pub(super) enum Opening {
+    /// The model, with the prompts of now.
+    Model,
+    Session(Box<Opened>),
+}
+
+/// A session that was read, and where it is from.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub saved: Saved,
+    pub file: Option<PathBuf>,
+    /// Left behind by a crash: no file holds this state.
+    pub recovered: bool,
+}
+
+impl App {
+    pub(super) fn apply(&mut self, action: Action, ctx: &egui::Context) {
+        if let Some(steps) = &mut self.ui.first_steps {
+            steps.note(&action);
+        }
+        match action {
+            Action::Undo => {
+                self.work.history.undo(&mut self.work.session.experiment);
+            }
+            Action::Redo => {
+                self.work.history.redo(&mut self.work.session.experiment);
+            }
+            Action::Select { heads, extend } => select(&mut self.work.session, &heads, extend),
+            Action::SetView(view) => self.work.session.view = view,
+            Action::SetNotes(notes) => self.work.session.notes = notes,
+            Action::Hover(item) => self.ui.focus.set(item),
+            Action::OpenModel(_) | Action::OpenSession(_) if self.must_ask() => self.ask(action),
+            Action::OpenModel(source) => self.load(source, Opening::Model),
+            Action::OpenSession(path) => self.open_session(&path),
+            Action::CancelLoad => {
+                self.results.worker.cancel_load();
+                self.results.load = Load::Idle;
+                self.opening = None;
+            }
+            Action::Run(command) => self.run_command(command, ctx),
+            action => self.change(&action),
+        }
+    }
+
+    fn change(&mut self, action: &Action) {
+        let experiment = &mut self.work.session.experiment;
+        if let Some(change) = changes::change(experiment, action) {
+            let key = change.key.as_deref();
+            self.work
+                .history
+                .change(experiment, change.next, change.label, key);
+        }
+    }
+
+    /// Whether opening something else would lose work.
+    pub(super) fn must_ask(&self) -> bool {
+        self.work.is_unsaved() && !self.may_discard
+    }
+
+    pub(super) fn ask(&mut self, then: Action) {
+        self.ui.sheet = Some(Sheet::Unsaved {
+            then: Box::new(then),
+        });
+    }
+
+    pub(super) fn answer(&mut self, answer: Answer, ctx: &egui::Context) {
+        self.ui.sheet = None;
+        match answer {
+            Answer::Close => {}
+            Answer::SaveThen(then) => match self.work.file.clone() {
+                Some(path) => {
+                    if self.save_to(&path) {
+                        self.apply(then, ctx);
+                    }
+                }
+                None => {
+                    self.after_save = Some(then);
+                    self.run_command(Command::SaveAs, ctx);
+                }
+            },
+            Answer::Discard(then) => {
+                self.may_discard = true;
+                self.apply(then, ctx);
+                // Quitting takes effect later: the answer holds until the window is gone.
+                self.may_discard = self.is_closing;
+            }
+        }
+    }
+
+    pub(super) fn load(&mut self, source: String, opening: Opening) {
+        self.results.worker.load(&source);
+        self.opening = Some(opening);
+        self.results.load = Load::Running {
+            source,
+            what: String::new(),
+            fraction: 0.0,
+        };
+    }
+
+    fn open_session(&mut self, path: &Path) {
+        match file::open(path) {
+            Ok(saved) => self.show_session(Opened {
+                saved,
+                file: Some(path.to_owned()),
+                recovered: false,
+            }),
+            Err(error) => self.ui.notifications.error(error.to_string()),
+        }
+    }
+
+    /// Shows a session now if its model is open, else once it is.
+    pub(super) fn show_session(&mut self, opened: Opened) {
+        let source = opened.saved.session.model.clone();
+        match self.results.model.clone() {
+            Some(model) if model.source == source => self.adopt(opened, &model),
+            _ => self.load(source, Opening::Session(Box::new(opened))),
+        }
+    }
+
+    pub(super) fn take_event(&mut self, event: Event) {
+        match event {
+            Event::LoadProgress { fraction, what } => {
+                if let Load::Running {
+                    fraction: shown,
+                    what: shown_what,
+                    ..
+                } = &mut self.results.load
+                {
+                    *shown = fraction;
+                    *shown_what = what;
+                }
+            }
+            Event::Loaded(model) => self.loaded(&model),
+            Event::LoadFailed { source, message } => {
+                self.opening = None;
+                self.ui
+                    .notifications
+                    .error(format!("{source} cannot be opened: {message}"));
+                self.results.load = Load::Failed { source, message };
+            }
+            Event::LoadCancelled { .. } => {}
+            event => {
+                self.results.live.apply(&event);
+                if let Event::RunDone { .. } = event {
+                    self.compare();
+                }
+            }
+        }
+    }
+
+    fn loaded(&mut self, model: &Arc<Model>) {
+        self.results.set_model(Arc::clone(model));
+        match self.opening.take() {
+            Some(Opening::Session(opened)) => self.adopt(*opened, model),
+            _ => self.start_session(model),
+        }
+    }
+
+    /// A session of its own for a model opened by itself. Prompts stay; edits named the old model's heads.
+    fn start_session(&mut self, model: &Arc<Model>) {
+        self.settings.opened_model(&model.source);
+        let mut session = welcome::first_session(model);
+        session.view.colormap = self.settings.colormap;
+        session.view.diverging = self.settings.diverging;
+        session.layout.clone_from(&self.work.session.layout);
+        let old = &self.work.session.experiment;
+        let keeps_prompt = matches!(&old.prompt, Prompt::Text(text) if !text.is_empty());
+        if keeps_prompt && model.tokenizer.is_some() {
+            session.experiment = Experiment {
+                edits: Vec::new(),
+                position: crate::session::ReadPosition::Last,
+                ..old.clone()
+            };
+        }
+        self.work = Work::new(session, None);
+    }
+
+    fn adopt(&mut self, opened: Opened, model: &Model) {
+        let Opened {
+            saved,
+            file,
+            recovered,
+        } = opened;
+        if let Some(path) = &file {
+            self.settings.opened_session(path);
+        }
+        if let Some(record) = &saved.record
+            && record.fingerprint != model.fingerprint
+        {
+            self.ui.notifications.warn(format!(
+                "The session was saved with other weights of {}: numbers may differ",
+                record.model_name
+            ));
+        }
+        self.replay = saved.record.and_then(|record| record.numbers);
+        self.work = if recovered {
+            Work::unsaved(saved.session, file)
+        } else {
+            Work::new(saved.session, file)
+        };
+        let value = self.work.session.layout.as_ref();
+        self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
+        self.ui
+            .notifications
+            .info(format!("Opened {}", self.work.name()));
+    }
+
+    /// Compares the first run of an opened session with the numbers that were kept.
+    fn compare(&mut self) {
+        let (Some(kept), Some(outcome)) = (&self.replay, self.results.outcome()) else {
+            return;
+        };
+        let verdict = replay::compare(kept, &outcome);
+        self.replay = None;
+        if verdict.compared + verdict.missing == 0 {
+            return;
+        }
+        if verdict.agrees {
+            self.ui.notifications.info(format!(
+                "Replayed: all {} numbers agree, the largest difference is {:.1e}",
+                verdict.compared, verdict.max_diff
+            ));
+        } else {
+            self.ui.notifications.warn(format!(
+                "Replayed, and it differs: {} numbers are missing, the largest difference is {:.1e}, at the {}",
+                verdict.missing, verdict.max_diff, verdict.worst
+            ));
+        }
+    }
+
+    /// The session with what it gives now.
+    pub(super) fn saved(&self) -> Saved {
+        let record = self
+            .results
+            .model
+            .as_ref()
+            .zip(self.results.resolved())
+            .map(|(model, resolved)| {
+                let answers: Vec<u32> = resolved.answers.iter().map(|a| a.id).collect();
+                Record {
+                    model_name: model.name.clone(),
+                    fingerprint: model.fingerprint.clone(),
+                    ids: resolved.spec.ids.to_vec(),
+                    contrast_ids: resolved.spec.contrast.as_ref().map(|ids| ids.to_vec()),
+                    numbers: self.results.outcome().map(|outcome| {
+                        let position = resolved.spec.position;
+                        Numbers::capture(&outcome, model.dtype, position, &answers)
+                    }),
+                }
+            });
+        Saved {
+            session: self.work.session.clone(),
+            record,
+        }
+    }
+
+    /// Says whether it worked.
+    pub(super) fn save_to(&mut self, path: &Path) -> bool {
+        let path = &with_extension(path);
+        match file::save(path, &self.saved(), self.work.folder()) {
+            Ok(()) => {
+                self.work.now_saved(path);
+                self.settings.opened_session(path);
+                self.ui
+                    .notifications
+                    .info(format!("Saved {}", self.work.name()));
+                true
+            }
+            Err(error) => {
+                self.ui.notifications.error(error.to_string());
+                false
+            }
+        }
+    }
+}
+
+/// The path with the ending of session files, whatever the dialog returned.
+fn with_extension(path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    if text.ends_with(file::SUFFIX) {
+        return path.to_owned();
+    }
+    let stem = text.strip_suffix(".json").unwrap_or(&text);
+    PathBuf::from(format!("{stem}{}", file::SUFFIX))
+}
+
+fn select(session: &mut Session, heads: &[HeadId], extend: bool) {
+    let selection = &mut session.view.selection;
+    if !extend {
+        *selection = heads.to_vec();
+        return;
+    }
+    if heads.iter().all(|head| selection.contains(head)) {
+        selection.retain(|head| !heads.contains(head));
+    } else {
+        for head in heads {
+            if !selection.contains(head) {
+                selection.push(*head);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extending_a_selection_adds_or_takes_away() {
+        let (a, b) = (HeadId::new(0, 0), HeadId::new(1, 1));
+        let mut session = Session::new("", Experiment::new(Prompt::Ids(Vec::new())));
+        select(&mut session, &[a], false);
+        select(&mut session, &[a, b], true);
+        assert_eq!(session.view.selection, [a, b]);
+        select(&mut session, &[a], true);
+        assert_eq!(session.view.selection, [b]);
+    }
+
+    #[test]
+    fn sessions_are_saved_under_their_own_ending() {
+        for (path, written) in [
+            ("a", "a.headscope.json"),
+            ("a.json", "a.headscope.json"),
+            ("a.headscope.json", "a.headscope.json"),
+        ] {
+            assert_eq!(with_extension(Path::new(path)), Path::new(written));
+        }
+    }
+}

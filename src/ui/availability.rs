@@ -1,0 +1,106 @@
+//! Which commands can be run now, and which switches are on. Plain values, so that menus and palette need no access to
+//! the window's state.
+
+use super::app::App;
+use super::command::Command;
+use super::layout::Pane;
+use super::results::Load;
+use crate::session::{BosRule, Shown};
+
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each answers one question that some command asks"
+)]
+pub(super) struct Availability {
+    has_model: bool,
+    is_loading: bool,
+    can_undo: bool,
+    can_redo: bool,
+    has_edits: bool,
+    has_selection: bool,
+    has_contrast: bool,
+    has_results: bool,
+    has_recovered: bool,
+    panes: [bool; Pane::ALL.len()],
+    shown: Shown,
+    log_scale: bool,
+    hide_sink: bool,
+    bos: BosRule,
+    first_steps: bool,
+}
+
+impl Availability {
+    pub(super) fn of(app: &App) -> Self {
+        let experiment = &app.work.session.experiment;
+        let view = &app.work.session.view;
+        Self {
+            has_model: app.results.model.is_some(),
+            is_loading: matches!(app.results.load, Load::Running { .. }),
+            can_undo: app.work.history.undo_label().is_some(),
+            can_redo: app.work.history.redo_label().is_some(),
+            has_edits: !experiment.edits.is_empty(),
+            has_selection: !view.selection.is_empty(),
+            has_contrast: experiment.contrast.is_some(),
+            has_results: app.results.live.layer(0).is_some(),
+            has_recovered: !app.recovered.is_empty(),
+            panes: Pane::ALL.map(|pane| app.ui.layout.is_shown(pane)),
+            shown: view.shown,
+            log_scale: view.log_scale,
+            hide_sink: view.hide_sink,
+            bos: experiment.bos,
+            first_steps: app.ui.first_steps.is_some(),
+        }
+    }
+
+    /// Whether the command would do something.
+    pub(super) fn enabled(&self, command: Command) -> bool {
+        match command {
+            Command::CancelLoad => self.is_loading,
+            Command::Undo => self.can_undo,
+            Command::Redo => self.can_redo,
+            Command::ClearEdits => self.has_edits,
+            Command::AblateSelected | Command::SelectLayer | Command::ClearSelection => {
+                self.has_model && self.has_selection
+            }
+            Command::RemoveContrast => self.has_contrast,
+            Command::Export(..) => self.has_results,
+            Command::Restore | Command::DropRecovered => self.has_recovered,
+            Command::Save
+            | Command::SaveAs
+            | Command::FocusPrompt
+            | Command::FocusContrast
+            | Command::BosAuto
+            | Command::BosAlways
+            | Command::BosNever
+            | Command::PreviousPosition
+            | Command::NextPosition
+            | Command::LastPosition
+            | Command::NextHead
+            | Command::PreviousHead
+            | Command::NextLayer
+            | Command::PreviousLayer => self.has_model,
+            _ => true,
+        }
+    }
+
+    /// The state of a switch; `None` for commands that switch nothing.
+    pub(super) fn checked(&self, command: Command) -> Option<bool> {
+        Some(match command {
+            Command::TogglePane(pane) => Pane::ALL
+                .iter()
+                .zip(self.panes)
+                .any(|(other, shown)| *other == pane && shown),
+            Command::ShowAttention => self.shown == Shown::Attention,
+            Command::ShowValueWeighted => self.shown == Shown::ValueWeighted,
+            Command::ShowChange => self.shown == Shown::Change,
+            Command::ToggleLog => self.log_scale,
+            Command::ToggleSink => self.hide_sink,
+            Command::BosAuto => self.bos == BosRule::Auto,
+            Command::BosAlways => self.bos == BosRule::Always,
+            Command::BosNever => self.bos == BosRule::Never,
+            Command::FirstSteps => self.first_steps,
+            _ => return None,
+        })
+    }
+}

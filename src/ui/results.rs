@@ -1,0 +1,139 @@
+//! Everything that comes back from the worker, and what is asked of it: the model, the runs, the resolved prompt.
+//!
+//! The window's caches live here and nowhere else: all of it can be thrown away and computed again from the session.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::experiment::resolve::{Resolved, resolve};
+use crate::experiment::{Outcome, Pass};
+use crate::model::Model;
+use crate::session::Experiment;
+use crate::worker::{Live, LivePass, Worker};
+
+/// Whether a model is being opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Load {
+    #[default]
+    Idle,
+    Running {
+        source: String,
+        what: String,
+        /// 0 to 1.
+        fraction: f32,
+    },
+    /// The newest attempt gave none; an older model may be open.
+    Failed { source: String, message: String },
+}
+
+#[derive(Debug)]
+pub(super) struct Results {
+    pub worker: Worker,
+    pub live: Live,
+    pub model: Option<Arc<Model>>,
+    pub load: Load,
+    resolution: Option<Resolution>,
+    /// Number of the newest resolution.
+    count: u64,
+}
+
+/// An experiment, and what it resolved to.
+#[derive(Debug)]
+struct Resolution {
+    experiment: Experiment,
+    folder: Option<PathBuf>,
+    outcome: Result<Resolved, String>,
+}
+
+impl Results {
+    pub(super) fn new(worker: Worker) -> Self {
+        Self {
+            worker,
+            live: Live::default(),
+            model: None,
+            load: Load::default(),
+            resolution: None,
+            count: 0,
+        }
+    }
+
+    /// Another model is there: what the old one gave is forgotten.
+    pub(super) fn set_model(&mut self, model: Arc<Model>) {
+        self.live.reset(model.spec.n_layers);
+        self.model = Some(model);
+        self.load = Load::Idle;
+        self.resolution = None;
+    }
+
+    /// Resolves what is wanted, and asks for it if it is not what was asked for last.
+    pub(super) fn want(&mut self, experiment: &Experiment, folder: Option<&Path>) {
+        let Some(model) = &self.model else {
+            return;
+        };
+        let is_known = self
+            .resolution
+            .as_ref()
+            .is_some_and(|r| r.experiment == *experiment && r.folder.as_deref() == folder);
+        if !is_known {
+            self.count += 1;
+            self.resolution = Some(Resolution {
+                experiment: experiment.clone(),
+                folder: folder.map(Path::to_owned),
+                outcome: resolve(experiment, model, folder).map_err(|error| error.to_string()),
+            });
+        }
+        let Some(Ok(resolved)) = self.resolution.as_ref().map(|r| &r.outcome) else {
+            return;
+        };
+        let is_asked = matches!(&self.live.wanted, Some((_, spec)) if **spec == resolved.spec);
+        if !is_asked {
+            let spec = Arc::new(resolved.spec.clone());
+            let run = self.worker.submit(model, Arc::clone(&spec));
+            self.live.submitted(run, spec);
+        }
+    }
+
+    pub(super) fn resolved(&self) -> Option<&Resolved> {
+        self.resolution.as_ref()?.outcome.as_ref().ok()
+    }
+
+    /// Changes with every resolution.
+    pub(super) fn resolution_number(&self) -> u64 {
+        self.count
+    }
+
+    /// Why the experiment cannot be run as it is.
+    pub(super) fn problem(&self) -> Option<&str> {
+        let error = self.resolution.as_ref()?.outcome.as_ref().err()?;
+        Some(error)
+    }
+
+    /// The newest request's results, once all of them are there.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let (run, spec) = self.live.wanted.as_ref()?;
+        if !self.live.complete || self.live.error.is_some() {
+            return None;
+        }
+        let pass = |live: &LivePass| {
+            let layers = live
+                .layers
+                .iter()
+                .map(|layer| Some(Arc::clone(&layer.as_ref()?.maps)))
+                .collect::<Option<Vec<_>>>()?;
+            (live.run == *run).then(|| Pass {
+                layers,
+                logits: live.logits.clone(),
+                restarted_at: live.restarted_at,
+                millis: live.millis,
+            })
+        };
+        Some(Outcome {
+            before: pass(&self.live.before)?,
+            after: if spec.edits.is_empty() {
+                None
+            } else {
+                Some(pass(&self.live.after)?)
+            },
+        })
+    }
+}

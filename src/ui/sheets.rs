@@ -1,0 +1,114 @@
+//! Dialogs inside the window: all keys, about, and what to do with unsaved work.
+
+use super::action::Action;
+use super::command::Command;
+use super::theme::{Theme, space};
+
+/// The open dialog.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Sheet {
+    Keyboard,
+    About,
+    /// Work would be lost by what the user asked for.
+    Unsaved {
+        then: Box<Action>,
+    },
+}
+
+/// What the user decided.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    Close,
+    SaveThen(Action),
+    Discard(Action),
+}
+
+pub(super) fn show(sheet: &Sheet, theme: &Theme, ctx: &egui::Context) -> Option<Answer> {
+    let mut answer = None;
+    let modal = egui::Modal::new(egui::Id::unique("sheet"))
+        .backdrop_color(theme.backdrop)
+        .frame(egui::Frame::popup(&ctx.global_style()).inner_margin(space::L))
+        .show(ctx, |ui| match sheet {
+            Sheet::Keyboard => {
+                keyboard(ui);
+                close_button(ui, &mut answer);
+            }
+            Sheet::About => {
+                about(ui);
+                close_button(ui, &mut answer);
+            }
+            Sheet::Unsaved { then } => answer = unsaved(then, theme, ui),
+        });
+    if modal.should_close() {
+        answer.get_or_insert(Answer::Close);
+    }
+    answer
+}
+
+fn close_button(ui: &mut egui::Ui, answer: &mut Option<Answer>) {
+    ui.add_space(space::M);
+    if ui.button("Close").clicked() {
+        *answer = Some(Answer::Close);
+    }
+}
+
+fn keyboard(ui: &mut egui::Ui) {
+    ui.heading("Keyboard");
+    ui.add_space(space::S);
+    egui::ScrollArea::vertical()
+        .max_height(ui.ctx().content_rect().height() * 0.7)
+        .show(ui, |ui| {
+            egui::Grid::new("keys")
+                .num_columns(2)
+                .striped(true)
+                .spacing([space::XL, space::XS])
+                .show(ui, |ui| {
+                    for command in Command::all() {
+                        let keys: Vec<_> = command
+                            .shortcuts()
+                            .iter()
+                            .map(|shortcut| ui.ctx().format_shortcut(shortcut))
+                            .collect();
+                        if keys.is_empty() {
+                            continue;
+                        }
+                        ui.monospace(keys.join("  "));
+                        ui.label(command.text()).on_hover_text(command.tooltip());
+                        ui.end_row();
+                    }
+                });
+        });
+}
+
+fn about(ui: &mut egui::Ui) {
+    ui.set_max_width(420.0);
+    ui.heading("Headscope");
+    ui.label(format!("Version {}", env!("CARGO_PKG_VERSION")));
+    ui.add_space(space::S);
+    ui.label(env!("CARGO_PKG_DESCRIPTION"));
+    ui.add_space(space::S);
+    ui.weak("Under the MIT licence or the Apache licence 2.0, as you choose");
+    ui.weak("The colour maps, fonts and libraries inside keep their own licences");
+}
+
+fn unsaved(then: &Action, theme: &Theme, ui: &mut egui::Ui) -> Option<Answer> {
+    ui.set_max_width(420.0);
+    ui.heading("Save the session first?");
+    ui.add_space(space::S);
+    ui.label("Its prompts and edits have changed since they were saved");
+    ui.add_space(space::L);
+    let mut answer = None;
+    ui.horizontal(|ui| {
+        let save = egui::Button::new(egui::RichText::new("Save").color(theme.on_accent));
+        if ui.add(save.fill(theme.accent)).clicked() {
+            answer = Some(Answer::SaveThen(then.clone()));
+        }
+        if ui.button("Do not save").clicked() {
+            answer = Some(Answer::Discard(then.clone()));
+        }
+        if ui.button("Cancel").clicked() {
+            answer = Some(Answer::Close);
+        }
+    });
+    answer
+}

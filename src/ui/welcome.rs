@@ -1,0 +1,140 @@
+//! Bars above the panels: three things to try at the first launch, and the session left behind by a crash.
+
+use std::time::{Duration, SystemTime};
+
+use super::action::{Action, ActionQueue};
+use super::command::Command;
+use super::theme::{Theme, space};
+use crate::ids::HeadId;
+use crate::model::Model;
+use crate::session::{EditRow, Experiment, Prompt, Session};
+
+/// What a model opens with where nothing else is known.
+pub(super) fn first_session(model: &Model) -> Session {
+    let experiment = Experiment {
+        answers: vec![" Mary".into(), " John".into()],
+        ..Experiment::new(Prompt::sample())
+    };
+    let mut session = Session::new(model.source.clone(), experiment);
+    if model.tokenizer.is_none() {
+        session.experiment = Experiment::new(Prompt::Ids(Vec::new()));
+    }
+    session.view.selection = vec![HeadId::new(0, 0)];
+    session
+}
+
+/// How far the user has come with the first steps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FirstSteps {
+    selected: bool,
+    ablated: bool,
+    scaled: bool,
+}
+
+impl FirstSteps {
+    /// Notes what an action did.
+    pub(super) fn note(&mut self, action: &Action) {
+        match action {
+            Action::Select { .. } => self.selected = true,
+            Action::ToggleAblation(_) => self.ablated = true,
+            Action::SetHeadScale { .. } | Action::SetEdit { .. } => self.scaled = true,
+            _ => {}
+        }
+    }
+
+    pub(super) fn show(&self, theme: &Theme, actions: &ActionQueue, ui: &mut egui::Ui) {
+        ui.horizontal_wrapped(|ui| {
+            ui.label(egui::RichText::new("First steps").strong());
+            for (number, done, text) in [
+                (
+                    1,
+                    self.selected,
+                    "Click a head in the grid: its attention is shown beside it",
+                ),
+                (
+                    2,
+                    self.ablated,
+                    "Press Space: the head is ablated, and the next token changes",
+                ),
+                (3, self.scaled, "Drag its α: the logits follow"),
+            ] {
+                ui.add_space(space::S);
+                let (mark, color) = if done {
+                    ("✔".to_owned(), theme.success)
+                } else {
+                    (number.to_string(), theme.accent)
+                };
+                ui.label(egui::RichText::new(mark).strong().color(color));
+                ui.label(egui::RichText::new(text).color(if done {
+                    theme.text_weak
+                } else {
+                    theme.text
+                }));
+            }
+            ui.add_space(space::S);
+            let all = self.selected && self.ablated && self.scaled;
+            if ui.button(if all { "Done" } else { "Hide" }).clicked() {
+                actions.push(Action::Run(Command::FirstSteps));
+            }
+        });
+    }
+}
+
+/// Offers the session that a program left behind.
+pub(super) fn recovery(
+    when: SystemTime,
+    edits: &[EditRow],
+    actions: &ActionQueue,
+    ui: &mut egui::Ui,
+) {
+    ui.horizontal_wrapped(|ui| {
+        let age = SystemTime::now().duration_since(when).unwrap_or_default();
+        let edits = match edits.len() {
+            0 => "no edits".to_owned(),
+            1 => "one edit".to_owned(),
+            n => format!("{n} edits"),
+        };
+        ui.label(format!(
+            "The program ended without closing. Restore the session of {}, with {edits}?",
+            ago(age)
+        ));
+        if ui.button("Restore").clicked() {
+            actions.push(Action::Run(Command::Restore));
+        }
+        if ui.button("Forget it").clicked() {
+            actions.push(Action::Run(Command::DropRecovered));
+        }
+    });
+}
+
+fn ago(age: Duration) -> String {
+    let minutes = age.as_secs() / 60;
+    match (minutes, minutes / 60, minutes / (60 * 24)) {
+        (0, ..) => "a moment ago".to_owned(),
+        (1, ..) => "one minute ago".to_owned(),
+        (minutes, 0, _) => format!("{minutes} minutes ago"),
+        (_, 1, _) => "one hour ago".to_owned(),
+        (_, hours, 0) => format!("{hours} hours ago"),
+        (.., 1) => "yesterday".to_owned(),
+        (.., days) => format!("{days} days ago"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_rounded_to_what_people_say() {
+        for (minutes, text) in [
+            (0, "a moment ago"),
+            (5, "5 minutes ago"),
+            (60, "one hour ago"),
+            (300, "5 hours ago"),
+            (60 * 30, "yesterday"),
+            (60 * 24 * 9, "9 days ago"),
+        ] {
+            assert_eq!(ago(Duration::from_secs(minutes * 60)), text);
+        }
+    }
+}
