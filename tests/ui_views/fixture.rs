@@ -6,7 +6,7 @@ use headscope::experiment::resolve::{Answer, BosState, Resolved};
 use headscope::experiment::{LayerMaps, Patterns, RunSpec};
 use headscope::ids::HeadId;
 use headscope::model::Model;
-use headscope::model::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
+use headscope::model::load::{Unreported, open};
 use headscope::model::tokenizer::Piece;
 use headscope::pyramid::LayerOverview;
 use headscope::render::Backend;
@@ -160,40 +160,15 @@ pub(crate) fn install(ctx: &egui::Context) {
     ctx.set_fonts(fonts);
 }
 
-/// The one place where tests make a model: a shape without weights.
+/// A tiny model that says it has another shape. The views ask it for nothing else.
 fn model(Shape(n_layers, n_heads, n_kv_heads): Shape) -> Model {
-    Model {
-        name: "made up".into(),
-        source: "demo".into(),
-        spec: ModelSpec {
-            family: "gpt2",
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            d_model: 64,
-            d_head: 8,
-            d_mlp: 256,
-            n_vocab: VOCAB,
-            n_ctx: 1024,
-            norm: Norm::Layer,
-            norm_eps: 1e-5,
-            positions: Positions::Learned,
-            mlp: Mlp::Plain,
-            activation: Activation::GeluTanh,
-            qkv_bias: true,
-            out_bias: true,
-            mlp_bias: true,
-            tied: true,
-            score_scale: 0.353,
-            bos_id: Some(0),
-        },
-        tokenizer: None,
-        fingerprint: "h1:00".into(),
-        stored: "F32".into(),
-        dtype: "f32",
-        load_millis: 1.0,
-        weight_bytes: 1,
-    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models/tiny-gpt2");
+    let mut model = open(path, &mut Unreported).unwrap();
+    model.tokenizer = None;
+    model.spec.n_layers = n_layers;
+    model.spec.n_heads = n_heads;
+    model.spec.n_kv_heads = n_kv_heads;
+    model
 }
 
 fn piece(position: usize) -> Piece {
@@ -225,12 +200,12 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
             Some(LiveLayer {
                 run,
                 spec: Arc::clone(spec),
+                overview: Arc::new(LayerOverview::new(layer, shape.1, n_tokens, true, &values)),
                 maps: Arc::new(LayerMaps {
                     layer,
                     patterns: Patterns::exact(shape.1, n_tokens, values),
                     value_norms: norms.into(),
                 }),
-                overview: Arc::new(LayerOverview { layer }),
             })
         })
         .collect();
