@@ -1,5 +1,7 @@
 //! The panels, driven as a user would, over made-up results: what they show, and the actions they push.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod fixture;
 mod look;
 
@@ -32,7 +34,9 @@ fn drive<'a>(size: [f32; 2], fixture: Fixture) -> Driven<'a> {
 }
 
 fn grid(shape: Shape) -> Fixture {
-    Fixture::new(shape, 15, |cx, states, ui| heads::show(cx, &mut states.heads, ui))
+    Fixture::new(shape, 15, |cx, states, ui| {
+        heads::show(cx, &mut states.heads, ui);
+    })
 }
 
 fn maps(n_tokens: usize) -> Fixture {
@@ -85,13 +89,18 @@ fn a_click_selects_a_head_and_a_second_one_ablates_it() {
     assert_eq!(harness.state().actions, [select(9, 6, false)]);
     harness.get_by_label("L9H6").click();
     let ablate = Action::ToggleAblation(vec![HeadId::new(9, 6)]);
-    assert_eq!(taken(&mut harness), [select(9, 6, false), select(9, 6, false), ablate]);
+    assert_eq!(
+        taken(&mut harness),
+        [select(9, 6, false), select(9, 6, false), ablate]
+    );
 }
 
 #[test]
 fn a_click_with_ctrl_adds_to_the_selection() {
     let mut harness = drive([400.0, 400.0], grid(GPT2));
-    harness.get_by_label("L2H3").click_modifiers(Modifiers::COMMAND);
+    harness
+        .get_by_label("L2H3")
+        .click_modifiers(Modifiers::COMMAND);
     assert_eq!(taken(&mut harness), [select(2, 3, true)]);
 }
 
@@ -100,10 +109,22 @@ fn headers_select_their_row_or_column() {
     let mut harness = drive([400.0, 400.0], grid(GPT2));
     harness.get_by_label("Layer 9").click();
     let layer = (0..12).map(|head| HeadId::new(9, head)).collect();
-    assert_eq!(taken(&mut harness), [Action::Select { heads: layer, extend: false }]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::Select {
+            heads: layer,
+            extend: false
+        }]
+    );
     harness.get_by_label("Head 3 of all layers").click();
     let column = (0..12).map(|layer| HeadId::new(layer, 3)).collect();
-    assert_eq!(taken(&mut harness), [Action::Select { heads: column, extend: false }]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::Select {
+            heads: column,
+            extend: false
+        }]
+    );
 }
 
 #[test]
@@ -118,7 +139,10 @@ fn the_keyboard_walks_the_grid_and_space_ablates_the_selection() {
     harness.key_press(Key::ArrowLeft);
     assert_eq!(taken(&mut harness), [select(4, 3, false)]);
     harness.key_press(Key::Space);
-    assert_eq!(taken(&mut harness), [Action::ToggleAblation(vec![HeadId::new(4, 4)])]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::ToggleAblation(vec![HeadId::new(4, 4)])]
+    );
 }
 
 #[test]
@@ -134,7 +158,10 @@ fn a_drag_with_alt_scales_the_selected_heads() {
     harness.run();
     let actions = taken(&mut harness);
     let heads = vec![HeadId::new(4, 4), HeadId::new(5, 5)];
-    assert_eq!(actions.last(), Some(&Action::SetHeadScale { heads, factor: 2.0 }));
+    assert_eq!(
+        actions.last(),
+        Some(&Action::SetHeadScale { heads, factor: 2.0 })
+    );
 }
 
 #[test]
@@ -142,7 +169,12 @@ fn the_menu_of_a_head_offers_what_can_be_done_and_says_why_not() {
     let mut harness = drive([500.0, 500.0], grid(Shape(12, 12, 4)));
     harness.get_by_label("L2H3 (kv 1)").click_secondary();
     harness.run();
-    assert!(harness.get_by_label("Resample from prompt B").accesskit_node().is_disabled());
+    assert!(
+        harness
+            .get_by_label("Resample from prompt B")
+            .accesskit_node()
+            .is_disabled()
+    );
     harness.get_by_label("Mean over positions").click();
     let edit = Edit::new(Target::Head(HeadId::new(2, 3)), Op::Mean);
     assert_eq!(taken(&mut harness), [Action::AddEdit(edit)]);
@@ -160,7 +192,11 @@ fn every_shape_of_model_fits_and_edited_heads_say_their_edit() {
         fixture.edit(&["L1H2=scale(2.5)"]);
         let harness = drive(size, fixture);
         let node = harness.get_by_label_contains("×2.5");
-        assert!(node.accesskit_node().label().is_some_and(|label| label.starts_with("L1H2")));
+        assert!(
+            node.accesskit_node()
+                .label()
+                .is_some_and(|label| label.starts_with("L1H2"))
+        );
         assert!(node.rect().width() >= 14.0, "{:?}", node.rect());
     }
 }
@@ -177,7 +213,11 @@ fn a_click_on_a_cell_knocks_the_edge_out_and_the_mask_cannot_be_clicked() {
     let mut harness = drive([600.0, 500.0], maps(15));
     let at = cell(&harness, 15, 9, 3);
     click_at(&mut harness, at);
-    let knockout = Action::ToggleKnockout { head: HeadId::new(3, 4), query: 9, key: 3 };
+    let knockout = Action::ToggleKnockout {
+        head: HeadId::new(3, 4),
+        query: 9,
+        key: 3,
+    };
     assert_eq!(taken(&mut harness), [knockout]);
     let masked = cell(&harness, 15, 3, 9);
     click_at(&mut harness, masked);
@@ -191,8 +231,20 @@ fn hovering_a_cell_links_it_and_says_its_exact_value() {
     harness.hover_at(at);
     harness.run_steps(60);
     let hovered = harness.state().focus.hovered();
-    assert_eq!(hovered, Some(Item::Cell { head: HeadId::new(3, 4), query: 10, key: 4 }));
-    let value = harness.state().live.before.layers[3].as_ref().unwrap().maps.patterns.value(4, 10, 4);
+    assert_eq!(
+        hovered,
+        Some(Item::Cell {
+            head: HeadId::new(3, 4),
+            query: 10,
+            key: 4
+        })
+    );
+    let value = harness.state().live.before.layers[3]
+        .as_ref()
+        .unwrap()
+        .maps
+        .patterns
+        .value(4, 10, 4);
     harness.get_by_label(&format!("{value:.6}"));
     harness.get_by_label("[10] ·John");
 }
@@ -214,7 +266,11 @@ fn the_wheel_zooms_and_the_click_still_finds_its_cell() {
         harness.run();
     }
     click_at(&mut harness, at);
-    let knockout = Action::ToggleKnockout { head: HeadId::new(3, 4), query: 30, key: 10 };
+    let knockout = Action::ToggleKnockout {
+        head: HeadId::new(3, 4),
+        query: 30,
+        key: 10,
+    };
     assert_eq!(taken(&mut harness), [knockout]);
 }
 
@@ -228,7 +284,11 @@ fn the_map_can_be_worked_by_keyboard() {
     harness.key_press(Key::ArrowRight);
     harness.run();
     harness.key_press(Key::Space);
-    let knockout = Action::ToggleKnockout { head: HeadId::new(3, 4), query: 13, key: 1 };
+    let knockout = Action::ToggleKnockout {
+        head: HeadId::new(3, 4),
+        query: 13,
+        key: 1,
+    };
     assert_eq!(taken(&mut harness), [knockout]);
 }
 
@@ -237,28 +297,44 @@ fn the_toolbar_sets_what_is_shown() {
     let mut harness = drive([600.0, 500.0], maps(15));
     harness.get_by_label("Value-weighted").click();
     let actions = taken(&mut harness);
-    let [Action::SetView(view)] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::SetView(view)] = &actions[..] else {
+        panic!("{actions:?}")
+    };
     assert_eq!(view.shown, Shown::ValueWeighted);
     assert_eq!(view.selection, [HeadId::new(3, 4)]);
 }
 
 #[test]
 fn the_arcs_list_every_token_twice_and_hovering_links_it() {
-    let mut fixture = Fixture::new(GPT2, 300, |cx, states, ui| arcs::show(cx, &mut states.arcs, ui));
+    let mut fixture = Fixture::new(GPT2, 300, |cx, states, ui| {
+        arcs::show(cx, &mut states.arcs, ui);
+    });
     fixture.select(&[(3, 4), (2, 0)]);
     let mut harness = drive([420.0, 400.0], fixture);
     harness.get_by_label("Query [2] ·Mary").hover();
     harness.run();
     assert_eq!(harness.state().focus.hovered(), Some(Item::Token(2)));
     harness.get_by_label("Key [2] ·Mary");
-    assert!(harness.query_by_label_contains("Query [200]").is_none(), "only visible rows are there");
+    assert!(
+        harness.query_by_label_contains("Query [200]").is_none(),
+        "only visible rows are there"
+    );
 }
 
 #[test]
 fn rows_are_switched_duplicated_and_deleted() {
-    let mut harness = drive([340.0, 400.0], stack(&["L9H6=zero", "L9H6[12->3]=knockout", "M5=mean@last"]));
+    let mut harness = drive(
+        [340.0, 400.0],
+        stack(&["L9H6=zero", "L9H6[12->3]=knockout", "M5=mean@last"]),
+    );
     harness.get_by_label("Row 2: L9H6[12->3]=knockout").click();
-    assert_eq!(taken(&mut harness), [Action::SetEnabled { row: 1, enabled: false }]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::SetEnabled {
+            row: 1,
+            enabled: false
+        }]
+    );
     harness.get_by_label("Duplicate row 1").click();
     assert_eq!(taken(&mut harness), [Action::DuplicateEdit(0)]);
     harness.get_by_label("Delete row 3").click();
@@ -269,7 +345,10 @@ fn rows_are_switched_duplicated_and_deleted() {
 
 #[test]
 fn rows_move_by_drag_and_by_keyboard() {
-    let mut harness = drive([340.0, 400.0], stack(&["L9H6=zero", "L8H1=mean", "M5=zero"]));
+    let mut harness = drive(
+        [340.0, 400.0],
+        stack(&["L9H6=zero", "L8H1=mean", "M5=zero"]),
+    );
     let from = harness.get_by_label("Move row 1").rect().center();
     let to = harness.get_by_label("Move row 3").rect().center();
     harness.drag_at(from);
@@ -296,7 +375,10 @@ fn an_edit_is_typed_and_a_mistake_is_explained() {
         taken(harness)
     };
     let edit = "L9H6=scale(2)@last".parse().unwrap();
-    assert_eq!(field(&mut harness, "9.6=scale(2)@last"), [Action::AddEdit(edit)]);
+    assert_eq!(
+        field(&mut harness, "9.6=scale(2)@last"),
+        [Action::AddEdit(edit)]
+    );
     assert_eq!(field(&mut harness, "L9H6=explode"), []);
     harness.get_by_label_contains("is no operation");
 }
@@ -308,7 +390,10 @@ fn an_error_stands_at_the_row_that_it_names() {
     let harness = drive([340.0, 400.0], fixture);
     let error = harness.get_by_label("the model has 12 layers").rect();
     let row = harness.get_by_label("Move row 2").rect();
-    assert!(error.top() > row.top() && error.top() < row.bottom() + 40.0, "{error:?} {row:?}");
+    assert!(
+        error.top() > row.top() && error.top() < row.bottom() + 40.0,
+        "{error:?} {row:?}"
+    );
 }
 
 #[test]
@@ -318,31 +403,57 @@ fn the_factor_of_a_row_and_of_the_head_can_be_set() {
     let edit = "L9H6=scale(5)@last".parse().unwrap();
     assert_eq!(taken(&mut harness), [Action::SetEdit { row: 0, edit }]);
 
-    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| head::show(cx, &mut states.head, ui));
+    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+        head::show(cx, &mut states.head, ui);
+    });
     fixture.select(&[(9, 6)]);
     let mut harness = drive([340.0, 500.0], fixture);
     harness.get_by_label("α of L9H6").set_value_accesskit(-3.0);
     let heads = vec![HeadId::new(9, 6)];
-    assert_eq!(taken(&mut harness), [Action::SetHeadScale { heads, factor: -3.0 }]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::SetHeadScale {
+            heads,
+            factor: -3.0
+        }]
+    );
 }
 
 #[test]
 fn the_head_panel_ablates_and_cuts_its_strongest_edge() {
-    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| head::show(cx, &mut states.head, ui));
+    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+        head::show(cx, &mut states.head, ui);
+    });
     fixture.select(&[(0, 0)]);
     let mut harness = drive([340.0, 600.0], fixture);
     harness.get_by_label("Zero").click();
-    assert_eq!(taken(&mut harness), [Action::ToggleAblation(vec![HeadId::new(0, 0)])]);
-    assert!(harness.get_by_label("Resample").accesskit_node().is_disabled());
+    assert_eq!(
+        taken(&mut harness),
+        [Action::ToggleAblation(vec![HeadId::new(0, 0)])]
+    );
+    assert!(
+        harness
+            .get_by_label("Resample")
+            .accesskit_node()
+            .is_disabled()
+    );
     // The head looks at the token before: its strongest edge past the first key is 2 ← 1.
-    harness.get_by_label_contains("[2] ·Mary ← [1] When").click();
-    let knockout = Action::ToggleKnockout { head: HeadId::new(0, 0), query: 2, key: 1 };
+    harness
+        .get_by_label_contains("[2] ·Mary ← [1] When")
+        .click();
+    let knockout = Action::ToggleKnockout {
+        head: HeadId::new(0, 0),
+        query: 2,
+        key: 1,
+    };
     assert_eq!(taken(&mut harness), [knockout]);
 }
 
 #[test]
 fn the_readout_compares_both_runs_and_traces_the_factor() {
-    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui));
+    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+        readout::show(cx, &mut states.readout, ui);
+    });
     fixture.run(1);
     let mut harness = drive([1200.0, 260.0], fixture);
     harness.get_by_label("+3.200");
@@ -358,7 +469,9 @@ fn the_readout_compares_both_runs_and_traces_the_factor() {
 
 #[test]
 fn answers_and_the_position_are_chosen_in_the_readout() {
-    let fixture = Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui));
+    let fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+        readout::show(cx, &mut states.readout, ui);
+    });
     let mut harness = drive([1200.0, 300.0], fixture);
     harness.get_by_label("New answer").focus();
     harness.run();
@@ -370,12 +483,17 @@ fn answers_and_the_position_are_chosen_in_the_readout() {
     harness.get_by_label_contains("Read after [14]").click();
     harness.run();
     harness.get_by_label("[2] ·Mary").click();
-    assert_eq!(taken(&mut harness), [Action::SetPosition(ReadPosition::At(2))]);
+    assert_eq!(
+        taken(&mut harness),
+        [Action::SetPosition(ReadPosition::At(2))]
+    );
 }
 
 #[test]
 fn a_model_without_a_head_and_an_error_are_said() {
-    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui));
+    let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+        readout::show(cx, &mut states.readout, ui);
+    });
     fixture.live.before.logits = None;
     let mut harness = drive([700.0, 300.0], fixture);
     harness.get_by_label("No language-model head");

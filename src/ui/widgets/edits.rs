@@ -19,7 +19,9 @@ pub fn rows_of<'a>(
         .enumerate()
         .filter(move |(_, row)| match row.edit.target {
             Target::Head(target) | Target::Edge { head: target, .. } => target == head,
-            Target::KvHead(kv) => kv.layer == head.layer && kv.kv_head == spec.kv_head_of(head.head),
+            Target::KvHead(kv) => {
+                kv.layer == head.layer && kv.kv_head == spec.kv_head_of(head.head)
+            }
             Target::Attention(_) | Target::Mlp(_) | Target::Resid(_) => false,
         })
         .map(|(i, row)| (i, &row.edit, row.enabled))
@@ -81,7 +83,11 @@ pub fn describe(op: &Op) -> String {
 pub fn trimmed(factor: f64) -> String {
     let text = format!("{factor:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { minus(text) }
+    if text == "-0" {
+        "0".into()
+    } else {
+        minus(text)
+    }
 }
 
 /// α of a head: the factor of its `scale` at all positions, 1 without one.
@@ -130,7 +136,11 @@ pub fn knocked_out(session: &Session, head: HeadId) -> impl Iterator<Item = (usi
         .iter()
         .filter(|row| row.enabled)
         .filter_map(move |row| match row.edit.target {
-            Target::Edge { head: target, query, key } if target == head => Some((query, key)),
+            Target::Edge {
+                head: target,
+                query,
+                key,
+            } if target == head => Some((query, key)),
             _ => None,
         })
 }

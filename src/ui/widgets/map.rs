@@ -154,7 +154,11 @@ impl<'a> Map<'a> {
                     continue;
                 };
                 let full = edges.len() == count;
-                if full && edges.last().is_some_and(|last| last.value.abs() >= value.abs()) {
+                if full
+                    && edges
+                        .last()
+                        .is_some_and(|last| last.value.abs() >= value.abs())
+                {
                     continue;
                 }
                 let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
@@ -204,7 +208,10 @@ impl Facts {
             return None;
         }
         let mean = |key: fn(usize) -> usize| {
-            (1..n).map(|query| map.attention(query, key(query))).sum::<f32>() / (n - 1) as f32
+            (1..n)
+                .map(|query| map.attention(query, key(query)))
+                .sum::<f32>()
+                / (n - 1) as f32
         };
         Some(Self {
             to_first: mean(|_| 0),

@@ -1,6 +1,8 @@
 //! One edit of the stack.
 
-use egui::{Button, Color32, Frame, Key, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
+use egui::{
+    Button, Color32, Frame, Key, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2,
+};
 
 use super::State;
 use crate::edit::{Edit, Finite, Op, Positions, Target};
@@ -20,9 +22,19 @@ const ONE_LINE: f32 = 300.0;
 struct Carried(usize);
 
 /// Draws row `i`; `error` is why the newest run refused it.
-pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, error: Option<&str>) {
+pub(super) fn show(
+    cx: &ViewContext<'_>,
+    state: &mut State,
+    ui: &mut Ui,
+    i: usize,
+    error: Option<&str>,
+) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
-    let border = if error.is_some() { cx.theme.error } else { cx.theme.line };
+    let border = if error.is_some() {
+        cx.theme.error
+    } else {
+        cx.theme.line
+    };
     let frame = Frame::NONE
         .fill(cx.theme.surface)
         .stroke(Stroke::new(1.0, border))
@@ -68,7 +80,10 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
             .accessible_name(format!("Row {}: {edit}", i + 1))
             .clicked()
         {
-            cx.push(Action::SetEnabled { row: i, enabled: on });
+            cx.push(Action::SetEnabled {
+                row: i,
+                enabled: on,
+            });
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 0.0;
@@ -98,13 +113,19 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
 /// Drag it, or press the arrows while it has the focus, to move the row.
 fn handle(cx: &ViewContext<'_>, ui: &mut Ui, i: usize) {
     let last = cx.session.experiment.edits.len() - 1;
-    let (rect, response) = ui.allocate_exact_size(vec2(12.0, 18.0), Sense::drag() | Sense::FOCUSABLE);
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(12.0, 18.0), Sense::drag() | Sense::FOCUSABLE);
     let name = format!("Move row {}", i + 1);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-    let color = if response.hovered() || response.has_focus() { cx.theme.accent } else { cx.theme.text_weak };
+    let color = if response.hovered() || response.has_focus() {
+        cx.theme.accent
+    } else {
+        cx.theme.text_weak
+    };
     for dx in [-2.0, 2.0] {
         for dy in [-4.0, 0.0, 4.0] {
-            ui.painter().circle_filled(rect.center() + vec2(dx, dy), 1.2, color);
+            ui.painter()
+                .circle_filled(rect.center() + vec2(dx, dy), 1.2, color);
         }
     }
     response.dnd_set_drag_payload(Carried(i));
@@ -135,21 +156,34 @@ fn drop_target(cx: &ViewContext<'_>, ui: &Ui, i: usize, response: &egui::Respons
     if let Some(carried) = response.dnd_hover_payload::<Carried>()
         && carried.0 != i
     {
-        let y = if carried.0 > i { response.rect.top() - 2.0 } else { response.rect.bottom() + 2.0 };
-        ui.painter().hline(response.rect.x_range(), y, (2.0, cx.theme.accent));
+        let y = if carried.0 > i {
+            response.rect.top() - 2.0
+        } else {
+            response.rect.bottom() + 2.0
+        };
+        ui.painter()
+            .hline(response.rect.x_range(), y, (2.0, cx.theme.accent));
     }
     if let Some(carried) = response.dnd_release_payload::<Carried>()
         && carried.0 != i
     {
-        cx.push(Action::MoveEdit { from: carried.0, to: i });
+        cx.push(Action::MoveEdit {
+            from: carried.0,
+            to: i,
+        });
     }
 }
 
 fn target(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, edit: &Edit) {
-    let text = RichText::new(edit.target.to_string()).monospace().color(cx.theme.text);
+    let text = RichText::new(edit.target.to_string())
+        .monospace()
+        .color(cx.theme.text);
     let response = ui
         .add(Button::new(text).frame_when_inactive(false))
-        .on_hover_text(format!("{}\nClick selects; right click to type it anew", in_words(edit.target)));
+        .on_hover_text(format!(
+            "{}\nClick selects; right click to type it anew",
+            in_words(edit.target)
+        ));
     if response.hovered()
         && let Some(item) = item_of(edit.target)
     {
@@ -158,7 +192,10 @@ fn target(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, edit: 
     if response.clicked() {
         let heads = heads_of(cx, edit.target);
         if !heads.is_empty() {
-            cx.push(Action::Select { heads, extend: false });
+            cx.push(Action::Select {
+                heads,
+                extend: false,
+            });
         }
     }
     response.context_menu(|ui| {
@@ -177,7 +214,9 @@ fn in_words(target: Target) -> String {
     match target {
         Target::Head(head) => format!("Output z of head {head}"),
         Target::KvHead(head) => format!("Values of key/value head {head}"),
-        Target::Edge { head, query, key } => format!("What query {query} of {head} reads from key {key}"),
+        Target::Edge { head, query, key } => {
+            format!("What query {query} of {head} reads from key {key}")
+        }
         Target::Attention(layer) => format!("Attention output of layer {layer}"),
         Target::Mlp(layer) => format!("MLP output of layer {layer}"),
         Target::Resid(layer) => format!("Residual stream before layer {layer}"),
@@ -223,7 +262,14 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             // A factor of 1 would be an edit that does nothing.
             _ => Finite::new(2.0).unwrap_or(Finite::ONE),
         };
-        for op in [Op::Zero, Op::ZeroKeepBias, Op::Mean, Op::Resample, Op::Scale(factor), Op::Uniform] {
+        for op in [
+            Op::Zero,
+            Op::ZeroKeepBias,
+            Op::Mean,
+            Op::Resample,
+            Op::Scale(factor),
+            Op::Uniform,
+        ] {
             if !edit.target.allows(&op) {
                 continue;
             }
@@ -242,7 +288,8 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             }
         }
     });
-    menu.response.accessible_name(format!("Operation of row {}: {current}", i + 1));
+    menu.response
+        .accessible_name(format!("Operation of row {}: {current}", i + 1));
 }
 
 fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
@@ -270,7 +317,10 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let (response, _) = egui::containers::menu::MenuButton::new(format!("@ {label}"))
         .config(config)
         .ui(ui, |ui| {
-            for (at, name) in [(Positions::All, "All positions"), (Positions::Last, "The last token")] {
+            for (at, name) in [
+                (Positions::All, "All positions"),
+                (Positions::Last, "The last token"),
+            ] {
                 if ui.selectable_label(edit.at == at, name).clicked() {
                     set(at);
                 }
@@ -280,7 +330,9 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
                 Positions::At(at) => at,
                 Positions::All | Positions::Last => &[],
             };
-            if let Some(position) = tokens::list(ui, cx.theme, pieces, |position| chosen.contains(&position)) {
+            if let Some(position) =
+                tokens::list(ui, cx.theme, pieces, |position| chosen.contains(&position))
+            {
                 set(toggled(chosen, position));
             }
         });
@@ -291,12 +343,20 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
 
 /// The positions with one more or one fewer; none at all is all.
 fn toggled(chosen: &[usize], position: usize) -> Positions {
-    let mut next: Vec<usize> = chosen.iter().copied().filter(|at| *at != position).collect();
+    let mut next: Vec<usize> = chosen
+        .iter()
+        .copied()
+        .filter(|at| *at != position)
+        .collect();
     if next.len() == chosen.len() {
         next.push(position);
         next.sort_unstable();
     }
-    if next.is_empty() { Positions::All } else { Positions::At(next) }
+    if next.is_empty() {
+        Positions::All
+    } else {
+        Positions::At(next)
+    }
 }
 
 /// The factor of `scale` and `add`.
@@ -304,9 +364,16 @@ fn factor(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let (value, with): (f64, Box<dyn Fn(Finite) -> Op>) = match &edit.op {
         Op::Scale(factor) => (factor.get(), Box::new(Op::Scale)),
         Op::Add { vector, factor } => {
-            ui.label(RichText::new(format!("{}:{}", vector.file, vector.name)).small().color(cx.theme.text_weak));
+            ui.label(
+                RichText::new(format!("{}:{}", vector.file, vector.name))
+                    .small()
+                    .color(cx.theme.text_weak),
+            );
             let vector = vector.clone();
-            let with = move |factor| Op::Add { vector: vector.clone(), factor };
+            let with = move |factor| Op::Add {
+                vector: vector.clone(),
+                factor,
+            };
             (factor.get(), Box::new(with))
         }
         _ => return,
@@ -315,14 +382,19 @@ fn factor(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     if let Some(factor) = next {
         cx.push(Action::SetEdit {
             row: i,
-            edit: Edit { op: with(factor), ..edit.clone() },
+            edit: Edit {
+                op: with(factor),
+                ..edit.clone()
+            },
         });
     }
 }
 
 /// The row as text: Enter takes it, Escape leaves it as it was.
 fn typed(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
-    let Some((_, text)) = &mut state.typing else { return };
+    let Some((_, text)) = &mut state.typing else {
+        return;
+    };
     let parsed = text.parse::<Edit>();
     let color: Option<Color32> = parsed.is_err().then_some(cx.theme.error);
     let field = ui
@@ -333,7 +405,12 @@ fn typed(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
                 .desired_width(f32::INFINITY),
         )
         .accessible_name(format!("Row {} as text", i + 1));
-    let (enter, escape) = ui.input(|input| (input.key_pressed(Key::Enter), input.key_pressed(Key::Escape)));
+    let (enter, escape) = ui.input(|input| {
+        (
+            input.key_pressed(Key::Enter),
+            input.key_pressed(Key::Escape),
+        )
+    });
     match parsed {
         Ok(edit) if field.lost_focus() && enter => {
             cx.push(Action::SetEdit { row: i, edit });

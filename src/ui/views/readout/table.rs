@@ -85,12 +85,14 @@ impl Cache {
         let before = Readout::new(logits);
         let after = self.after.as_deref().map(Readout::new);
         self.rows = rows(cx, &before, after.as_ref(), &self.answers);
-        self.difference = before.logit_diff(&self.answers).map(|difference| Difference {
-            names: [&resolved[0].text, &resolved[1].text].map(Clone::clone),
-            before: difference,
-            after: after.and_then(|after| after.logit_diff(&self.answers)),
-            stale: self.stale,
-        });
+        self.difference = before
+            .logit_diff(&self.answers)
+            .map(|difference| Difference {
+                names: [&resolved[0].text, &resolved[1].text].map(Clone::clone),
+                before: difference,
+                after: after.and_then(|after| after.logit_diff(&self.answers)),
+                stale: self.stale,
+            });
     }
 
     pub(super) fn show(&self, cx: &ViewContext<'_>, ui: &mut Ui, height: f32) {
@@ -128,11 +130,20 @@ fn rows(
     answers: &[u32],
 ) -> Vec<Row> {
     let mut ids: Vec<u32> = before.top(TOP).iter().map(|score| score.id).collect();
-    ids.extend(after.iter().flat_map(|after| after.top(TOP)).map(|score| score.id));
+    ids.extend(
+        after
+            .iter()
+            .flat_map(|after| after.top(TOP))
+            .map(|score| score.id),
+    );
     ids.extend(answers);
     ids.sort_unstable();
     ids.dedup();
-    let pieces = cx.model.tokenizer.as_ref().map(|tokenizer| tokenizer.pieces(&ids));
+    let pieces = cx
+        .model
+        .tokenizer
+        .as_ref()
+        .map(|tokenizer| tokenizer.pieces(&ids));
     let mut rows: Vec<Row> = ids
         .iter()
         .enumerate()
@@ -212,14 +223,26 @@ impl Columns {
     fn header(&self, cx: &ViewContext<'_>, ui: &mut Ui) {
         let (rect, _) = ui.allocate_exact_size(vec2(self.width, ROW), Sense::HOVER);
         let text = |x: f32, anchor: Align2, text: &str, strong: bool| {
-            let color = if strong { cx.theme.text } else { cx.theme.text_weak };
+            let color = if strong {
+                cx.theme.text
+            } else {
+                cx.theme.text_weak
+            };
             let at = pos2(rect.left() + x, rect.center().y);
-            ui.painter().text(at, anchor, text, FontId::proportional(11.0), color);
+            ui.painter()
+                .text(at, anchor, text, FontId::proportional(11.0), color);
         };
         text(4.0, Align2::LEFT_CENTER, "Next token", true);
-        let runs = [Some((&self.before, "Before")), self.after.as_ref().map(|after| (after, "After"))];
+        let runs = [
+            Some((&self.before, "Before")),
+            self.after.as_ref().map(|after| (after, "After")),
+        ];
         for (run, name) in runs.into_iter().flatten() {
-            let name = if self.after.is_none() { "Probability" } else { name };
+            let name = if self.after.is_none() {
+                "Probability"
+            } else {
+                name
+            };
             text(run.bar.start, Align2::LEFT_CENTER, name, true);
             if let Some(logit) = run.logit {
                 text(logit, Align2::RIGHT_CENTER, "logit", false);
@@ -229,7 +252,8 @@ impl Columns {
             text(prob, Align2::RIGHT_CENTER, "Change", true);
             text(logit, Align2::RIGHT_CENTER, "logit", false);
         }
-        ui.painter().hline(rect.x_range(), rect.bottom(), (1.0, cx.theme.line));
+        ui.painter()
+            .hline(rect.x_range(), rect.bottom(), (1.0, cx.theme.line));
     }
 
     fn row(&self, cx: &ViewContext<'_>, ui: &mut Ui, row: &Row) {
@@ -243,19 +267,34 @@ impl Columns {
         let y = rect.center().y;
         let number = |x: f32, text: String, color| {
             let at = pos2(rect.left() + x, y);
-            ui.painter().text(at, Align2::RIGHT_CENTER, text, FontId::monospace(11.5), color);
+            ui.painter().text(
+                at,
+                Align2::RIGHT_CENTER,
+                text,
+                FontId::monospace(11.5),
+                color,
+            );
         };
         let token = Rect::from_x_y_ranges(
             rect.left() + self.token.start + 4.0..=rect.left() + self.token.end - 6.0,
             rect.y_range(),
         );
-        let color = if row.is_answer { cx.theme.accent } else { cx.theme.text };
+        let color = if row.is_answer {
+            cx.theme.accent
+        } else {
+            cx.theme.text
+        };
         let job = egui::text::LayoutJob {
             wrap: egui::text::TextWrapping::truncate_at_width(token.width()),
-            ..egui::text::LayoutJob::simple_singleline(row.token.clone(), FontId::monospace(12.5), color)
+            ..egui::text::LayoutJob::simple_singleline(
+                row.token.clone(),
+                FontId::monospace(12.5),
+                color,
+            )
         };
         let galley = ui.painter().layout_job(job);
-        ui.painter().galley(pos2(token.left(), y - galley.size().y / 2.0), galley, color);
+        ui.painter()
+            .galley(pos2(token.left(), y - galley.size().y / 2.0), galley, color);
         let runs = [
             Some((&self.before, row.before, cx.theme.bar_before)),
             self.after
@@ -276,14 +315,26 @@ impl Columns {
             }
             number(columns.prob, percent(score.prob), cx.theme.text);
             if let Some(logit) = columns.logit {
-                number(logit, minus(&format!("{:.2}", score.logit)), cx.theme.text_weak);
+                number(
+                    logit,
+                    minus(&format!("{:.2}", score.logit)),
+                    cx.theme.text_weak,
+                );
             }
         }
         if let (Some([prob, logit]), Some(after)) = (self.change, row.after) {
             let by_prob = after.prob - row.before.prob;
             let by_logit = after.logit - row.before.logit;
-            number(prob, signed_percent(by_prob), change_color(cx.theme, by_prob));
-            number(logit, minus(&format!("{by_logit:+.2}")), change_color(cx.theme, by_logit));
+            number(
+                prob,
+                signed_percent(by_prob),
+                change_color(cx.theme, by_prob),
+            );
+            number(
+                logit,
+                minus(&format!("{by_logit:+.2}")),
+                change_color(cx.theme, by_logit),
+            );
         }
         menu(cx, &response, row);
         response.on_hover_ui(|ui| tooltip(cx, ui, row));
@@ -357,7 +408,10 @@ impl Difference {
     /// The three numbers, large.
     pub(super) fn show(&self, cx: &ViewContext<'_>, ui: &mut Ui) {
         let [first, second] = self.names.each_ref().map(|name| tokens::short(name, 14));
-        ui.label(RichText::new(format!("Logit difference  {first} − {second}")).color(cx.theme.text_weak));
+        ui.label(
+            RichText::new(format!("Logit difference  {first} − {second}"))
+                .color(cx.theme.text_weak),
+        );
         ui.scope(|ui| {
             if self.stale {
                 ui.multiply_opacity(0.5);
@@ -376,9 +430,17 @@ impl Difference {
                     return;
                 };
                 let change = after - self.before;
-                number("Before", minus(&format!("{:+.2}", self.before)), cx.theme.text_weak);
+                number(
+                    "Before",
+                    minus(&format!("{:+.2}", self.before)),
+                    cx.theme.text_weak,
+                );
                 number("After", minus(&format!("{after:+.2}")), cx.theme.text);
-                number("Change", minus(&format!("{change:+.2}")), change_color(cx.theme, change));
+                number(
+                    "Change",
+                    minus(&format!("{change:+.2}")),
+                    change_color(cx.theme, change),
+                );
             });
         });
     }
