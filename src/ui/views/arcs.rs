@@ -165,7 +165,7 @@ impl State {
             let key = map.key();
             let at = known.iter().position(|lines| {
                 lines.key == key
-                    && lines.threshold == self.threshold
+                    && lines.threshold.to_bits() == self.threshold.to_bits()
                     && lines.hide_sink == hide_sink
             });
             self.lines.push(match at {

@@ -1,5 +1,6 @@
 //! Which edits touch a head, and the badge that says so.
 
+use super::scale::minus;
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::ids::HeadId;
 use crate::model::spec::ModelSpec;
@@ -85,7 +86,7 @@ pub fn trimmed(factor: f64) -> String {
     if text == "-0" {
         "0".into()
     } else {
-        text.into()
+        minus(text)
     }
 }
 
@@ -162,6 +163,6 @@ mod tests {
         assert_eq!(trimmed(2.50), "2.5");
         assert_eq!(trimmed(-0.0001), "0");
         assert_eq!(trimmed(1000.0), "1000");
-        assert_eq!(trimmed(-3.0), "-3");
+        assert_eq!(trimmed(-3.0), "−3");
     }
 }

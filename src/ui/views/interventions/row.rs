@@ -14,6 +14,9 @@ use crate::ui::focus::Item;
 use crate::ui::widgets::icons::{self, Icon};
 use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
 
+/// From this width on, target, operation and positions stand on one line.
+const ONE_LINE: f32 = 300.0;
+
 /// The row that a drag carries.
 #[derive(Clone, Copy, Debug)]
 struct Carried(usize);
@@ -66,11 +69,13 @@ pub(super) fn show(
 
 fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
+    let is_edge = matches!(edit.target, Target::Edge { .. });
+    let one_line = is_edge || ui.available_width() >= ONE_LINE;
     ui.horizontal(|ui| {
         handle(cx, ui, i);
         let mut on = *enabled;
         if ui
-            .checkbox(&mut on, "")
+            .add(egui::Checkbox::without_text(&mut on))
             .on_hover_text(if on { "Switch off" } else { "Switch on" })
             .accessible_name(format!("Row {}: {edit}", i + 1))
             .clicked()
@@ -90,11 +95,19 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 target(cx, state, ui, i, edit);
-                operation(cx, ui, i, edit);
-                positions(cx, ui, i, edit);
+                if one_line {
+                    operation(cx, ui, i, edit);
+                    positions(cx, ui, i, edit);
+                }
             });
         });
     });
+    if !one_line {
+        ui.horizontal(|ui| {
+            operation(cx, ui, i, edit);
+            positions(cx, ui, i, edit);
+        });
+    }
 }
 
 /// Drag it, or press the arrows while it has the focus, to move the row.
