@@ -2,8 +2,9 @@
 
 use super::action::{Action, ActionQueue};
 use super::availability::Availability;
-use super::command::{Command, ExportView};
+use super::command::Command;
 use super::theme::{Theme, space};
+use crate::export::ExportView;
 use crate::model::Model;
 use crate::session::settings::Settings;
 

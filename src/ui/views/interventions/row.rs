@@ -3,14 +3,14 @@
 use egui::{Button, Color32, Frame, Key, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
 
 use super::State;
-use crate::edit::{Edit, Finite, Op, Positions, Target};
+use crate::edit::{Edit, Finite, Op, Positions, Target, describe};
 use crate::model::tokenizer::Piece;
 use crate::session::EditRow;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::icons::{self, Icon};
-use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
+use crate::ui::widgets::{alpha, head_menu, message, tokens};
 
 /// The row that a drag carries.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +193,7 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
 }
 
 fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
-    let current = edits::describe(&edit.op);
+    let current = describe::words(&edit.op);
     if matches!(edit.target, Target::Edge { .. }) {
         ui.label(current);
         return;
@@ -216,7 +216,7 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             }
             let possible = op != Op::Resample || cx.session.experiment.contrast.is_some();
             let chosen = op == edit.op;
-            let button = Button::selectable(chosen, edits::describe(&op));
+            let button = Button::selectable(chosen, describe::words(&op));
             if ui
                 .add_enabled(possible, button)
                 .on_disabled_hover_text(head_menu::NEEDS_CONTRAST)
