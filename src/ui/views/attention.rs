@@ -11,7 +11,7 @@ use crate::session::{Shown, View};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
-use crate::ui::widgets::map::{self, Map, MapKey};
+use crate::ui::widgets::map::{Map, MapKey};
 use crate::ui::widgets::scale;
 use crate::ui::widgets::{edits, message, tokens};
 
@@ -445,7 +445,7 @@ impl State {
             .collect();
         let top = largest.iter().map(|(.., value)| *value).fold(0.0, f32::max);
         self.largest = largest;
-        map::scale(view, top)
+        view.color_scale(top)
     }
 }
 

@@ -5,14 +5,14 @@ use egui::{
 };
 
 use super::State;
-use crate::edit::{Edit, Finite, Op, Positions, Target};
+use crate::edit::{Edit, Finite, Op, Positions, Target, describe};
 use crate::model::tokenizer::Piece;
 use crate::session::EditRow;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::icons::{self, Icon};
-use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
+use crate::ui::widgets::{alpha, head_menu, message, tokens};
 
 /// From this width on, target, operation and positions stand on one line.
 const ONE_LINE: f32 = 300.0;
@@ -245,7 +245,7 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
 }
 
 fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
-    let current = edits::describe(&edit.op);
+    let current = describe::words(&edit.op);
     if matches!(edit.target, Target::Edge { .. }) {
         ui.label(current);
         return;
@@ -275,7 +275,7 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             }
             let possible = op != Op::Resample || cx.session.experiment.contrast.is_some();
             let chosen = op == edit.op;
-            let button = Button::selectable(chosen, edits::describe(&op));
+            let button = Button::selectable(chosen, describe::words(&op));
             if ui
                 .add_enabled(possible, button)
                 .on_disabled_hover_text(head_menu::NEEDS_CONTRAST)
