@@ -7,6 +7,7 @@ pub mod cli;
 pub mod colormap;
 pub mod edit;
 pub mod experiment;
+pub mod export;
 pub mod figure;
 pub mod ids;
 pub mod model;

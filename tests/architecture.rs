@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom, in reading order. What is not named is not allowed.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("ids", &[]),
     ("prompt", &[]),
     ("colormap", &[]),
@@ -14,10 +14,11 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("session", &["ids", "prompt", "colormap", "edit", "experiment"]),
     ("experiment", &["ids", "prompt", "edit", "model", "session"]),
     ("figure", &["ids", "colormap"]),
+    ("export", &["ids", "colormap", "edit", "model", "session", "experiment", "figure"]),
     ("worker", &["pyramid", "model", "experiment"]),
     ("render", &["colormap", "pyramid"]),
-    ("ui", &["ids", "prompt", "colormap", "pyramid", "edit", "model", "session", "experiment", "figure", "worker", "render"]),
-    ("cli", &["ids", "prompt", "colormap", "edit", "model", "session", "experiment", "figure", "worker", "render", "ui"]),
+    ("ui", &["ids", "prompt", "colormap", "pyramid", "edit", "model", "session", "experiment", "figure", "export", "worker", "render"]),
+    ("cli", &["ids", "prompt", "colormap", "edit", "model", "session", "experiment", "figure", "export", "worker", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

@@ -221,16 +221,21 @@ impl App {
             ));
         }
         self.replay = saved.record.and_then(|record| record.numbers);
-        self.work = if recovered {
+        self.show(if recovered {
             Work::unsaved(saved.session, file)
         } else {
             Work::new(saved.session, file)
-        };
-        let value = self.work.session.layout.as_ref();
-        self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
+        });
         self.ui
             .notifications
             .info(format!("Opened {}", self.work.name()));
+    }
+
+    /// Shows other work on the open model, in the layout that it has.
+    pub(super) fn show(&mut self, work: Work) {
+        self.work = work;
+        let value = self.work.session.layout.as_ref();
+        self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
     }
 
     /// Compares what an opened session gives, once it is all there, with the numbers that were kept.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::action::{Action, ActionQueue};
 use super::availability::Availability;
-use super::command::{Command, ExportView};
+use super::command::Command;
 use super::icons::{self, Icon};
 use super::theme::{Theme, space};
+use crate::export::ExportView;
 use crate::model::Model;
 use crate::session::settings::Settings;
 

@@ -20,6 +20,7 @@ pub mod menus;
 pub mod notifications;
 mod palette;
 mod perform;
+pub mod picture;
 mod prompt_bar;
 mod results;
 mod sheets;

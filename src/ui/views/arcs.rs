@@ -9,7 +9,7 @@ use crate::session::Shown;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
-use crate::ui::widgets::map::{self, Edge, Map, MapKey};
+use crate::ui::widgets::map::{Edge, Map, MapKey};
 use crate::ui::widgets::scale::number;
 use crate::ui::widgets::{edits, message, tokens};
 
@@ -165,7 +165,7 @@ impl State {
             let key = map.key();
             let at = known.iter().position(|lines| {
                 lines.key == key
-                    && lines.threshold == self.threshold
+                    && lines.threshold.to_bits() == self.threshold.to_bits()
                     && lines.hide_sink == hide_sink
             });
             self.lines.push(match at {
@@ -246,7 +246,7 @@ impl Sheet {
     fn lines(&self, cx: &ViewContext<'_>, state: &State, ui: &Ui) {
         let several = state.lines.len() > 1;
         for (i, lines) in state.lines.iter().enumerate() {
-            let scale = map::scale(&cx.session.view, lines.full);
+            let scale = cx.session.view.color_scale(lines.full);
             for edge in &lines.edges {
                 let (low, high) = (edge.key.min(edge.query), edge.key.max(edge.query));
                 if high < self.visible.start || low >= self.visible.end {

@@ -11,7 +11,7 @@ use crate::session::{Shown, View};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
-use crate::ui::widgets::map::{self, Map, MapKey};
+use crate::ui::widgets::map::{Map, MapKey};
 use crate::ui::widgets::scale;
 use crate::ui::widgets::{edits, message, tokens};
 
@@ -265,7 +265,7 @@ impl Tile<'_> {
                 painter.rect_stroke(
                     band,
                     0.0,
-                    (1.0, cx.theme.hover_stroke.gamma_multiply(0.7)),
+                    (1.0, cx.theme.hover_stroke.gamma_multiply(0.4)),
                     StrokeKind::Outside,
                 );
             }
@@ -297,7 +297,7 @@ impl Tile<'_> {
                 input.smooth_scroll_delta = Vec2::ZERO;
                 zoom
             });
-            if turned != 1.0 {
+            if (turned - 1.0).abs() > f32::EPSILON {
                 let share = (at - self.rect.min) / self.rect.size();
                 window = window.zoomed(turned, share, n_tokens);
             }
@@ -369,7 +369,7 @@ impl Tile<'_> {
         let zoom = 1.4_f32
             .powi((pressed(Key::Plus) + pressed(Key::Equals)) as i32 - pressed(Key::Minus) as i32);
         let share = (cell.center() - self.rect.min) / self.rect.size();
-        if zoom != 1.0 {
+        if (zoom - 1.0).abs() > f32::EPSILON {
             state.window = Some((
                 self.window
                     .zoomed(zoom, share.clamp(Vec2::ZERO, Vec2::splat(1.0)), n),
@@ -445,7 +445,7 @@ impl State {
             .collect();
         let top = largest.iter().map(|(.., value)| *value).fold(0.0, f32::max);
         self.largest = largest;
-        map::scale(view, top)
+        view.color_scale(top)
     }
 }
 

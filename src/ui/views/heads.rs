@@ -4,6 +4,7 @@ use egui::{Align2, FontId, Key, Rect, Response, Role, Sense, Ui, WidgetInfo, pos
 
 use super::paint::{self, CellFlags, GridDraw, GridRow};
 use crate::colormap::ColorScale;
+use crate::edit::describe;
 use crate::ids::HeadId;
 use crate::session::Shown;
 use crate::ui::action::Action;
@@ -270,7 +271,7 @@ fn scale_by_drag(
                     factor,
                 });
             }
-            response.show_tooltip_text(format!("α {}", edits::trimmed(factor)));
+            response.show_tooltip_text(format!("α {}", describe::trimmed(factor)));
         } else if response.drag_stopped() {
             state.scaling = None;
         }

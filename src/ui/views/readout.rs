@@ -23,7 +23,7 @@ pub struct State {
 /// Widths at which the parts stand beside each other.
 const THREE_COLUMNS: f32 = 880.0;
 const TWO_COLUMNS: f32 = 540.0;
-const SIDE: f32 = 250.0;
+const SIDE: f32 = 260.0;
 
 pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     if let Some(error) = &cx.live.error {
@@ -62,7 +62,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         });
         ui.separator();
         let rest = ui.available_width();
-        let trace = (rest * 0.38).min(420.0);
+        let trace = (rest * 0.34).min(360.0);
         let table = if trace_beside {
             rest - trace - 18.0
         } else {

@@ -45,7 +45,7 @@ pub fn slider(ui: &mut Ui, name: &str, value: f64) -> Option<f64> {
             "Drag or turn the wheel; double click for 1; type for values beyond ±10",
         );
     });
-    (next != value).then_some(next)
+    (next.to_bits() != value.to_bits()).then_some(next)
 }
 
 /// α after a drag of so many points, in steps.

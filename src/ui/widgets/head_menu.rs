@@ -4,7 +4,7 @@ use egui::Ui;
 
 use super::alpha;
 use super::edits::{self, head_name};
-use crate::edit::{Edit, Op, Target};
+use crate::edit::{Edit, Op, Target, describe};
 use crate::ids::{HeadId, KvHeadId};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
@@ -118,7 +118,7 @@ pub fn target_menu(ui: &mut Ui, cx: &ViewContext<'_>, label: &str, target: Targe
         }
         for factor in [0.5, 2.0] {
             if let Some(finite) = crate::edit::Finite::new(factor) {
-                let label = format!("Scale ×{}", edits::trimmed(factor));
+                let label = format!("Scale ×{}", describe::trimmed(factor));
                 add_button(ui, cx, &label, &Op::Scale(finite), std::iter::once(target));
             }
         }
@@ -152,7 +152,7 @@ fn scale_menu(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
         });
     };
     for factor in FACTORS {
-        if ui.button(format!("×{}", edits::trimmed(factor))).clicked() {
+        if ui.button(format!("×{}", describe::trimmed(factor))).clicked() {
             push(factor);
             ui.close();
         }

@@ -5,14 +5,17 @@ use egui::{
 };
 
 use super::State;
-use crate::edit::{Edit, Finite, Op, Positions, Target};
+use crate::edit::{Edit, Finite, Op, Positions, Target, describe};
 use crate::model::tokenizer::Piece;
 use crate::session::EditRow;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::icons::{self, Icon};
-use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
+use crate::ui::widgets::{alpha, head_menu, message, tokens};
+
+/// From this width on, target, operation and positions stand on one line.
+const ONE_LINE: f32 = 300.0;
 
 /// The row that a drag carries.
 #[derive(Clone, Copy, Debug)]
@@ -66,11 +69,13 @@ pub(super) fn show(
 
 fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
+    let is_edge = matches!(edit.target, Target::Edge { .. });
+    let one_line = is_edge || ui.available_width() >= ONE_LINE;
     ui.horizontal(|ui| {
         handle(cx, ui, i);
         let mut on = *enabled;
         if ui
-            .checkbox(&mut on, "")
+            .add(egui::Checkbox::without_text(&mut on))
             .on_hover_text(if on { "Switch off" } else { "Switch on" })
             .accessible_name(format!("Row {}: {edit}", i + 1))
             .clicked()
@@ -90,11 +95,19 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 target(cx, state, ui, i, edit);
-                operation(cx, ui, i, edit);
-                positions(cx, ui, i, edit);
+                if one_line {
+                    operation(cx, ui, i, edit);
+                    positions(cx, ui, i, edit);
+                }
             });
         });
     });
+    if !one_line {
+        ui.horizontal(|ui| {
+            operation(cx, ui, i, edit);
+            positions(cx, ui, i, edit);
+        });
+    }
 }
 
 /// Drag it, or press the arrows while it has the focus, to move the row.
@@ -232,7 +245,7 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
 }
 
 fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
-    let current = edits::describe(&edit.op);
+    let current = describe::words(&edit.op);
     if matches!(edit.target, Target::Edge { .. }) {
         ui.label(current);
         return;
@@ -262,7 +275,7 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             }
             let possible = op != Op::Resample || cx.session.experiment.contrast.is_some();
             let chosen = op == edit.op;
-            let button = Button::selectable(chosen, edits::describe(&op));
+            let button = Button::selectable(chosen, describe::words(&op));
             if ui
                 .add_enabled(possible, button)
                 .on_disabled_hover_text(head_menu::NEEDS_CONTRAST)

@@ -9,6 +9,7 @@ use super::change_color;
 use crate::experiment::{Readout, Side, TokenScore};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
+use crate::ui::widgets::scale::minus;
 use crate::ui::widgets::tokens;
 use crate::worker::LivePass;
 
@@ -180,12 +181,16 @@ struct Run {
     logit: Option<f32>,
 }
 
-const PROB: f32 = 56.0;
+const PROB: f32 = 50.0;
 const LOGIT: f32 = 48.0;
+/// Between the runs.
+const SPACE: f32 = 14.0;
+/// Bars smaller than this say nothing, and are left out.
+const MIN_BAR: f32 = 10.0;
 
 impl Columns {
     fn new(width: f32, edited: bool) -> Self {
-        let token = (width * 0.24).clamp(84.0, 190.0);
+        let token = (width * 0.2).clamp(72.0, 170.0);
         if !edited {
             let bar = (width - token - PROB - LOGIT).clamp(16.0, 260.0);
             let at = token;
@@ -197,14 +202,15 @@ impl Columns {
                 change: None,
             };
         }
-        let change = PROB + LOGIT + 6.0;
-        let with_logits = width - token - change - 2.0 * (PROB + LOGIT) > 60.0;
+        let room = (width - token - PROB - LOGIT - 2.0 * SPACE) / 2.0;
+        let with_logits = room - PROB - LOGIT > 36.0;
         let numbers = PROB + if with_logits { LOGIT } else { 0.0 };
-        let bar = ((width - token - change) / 2.0 - numbers - 12.0).clamp(8.0, 150.0);
+        let bar = (room - numbers).min(150.0);
+        let bar = if bar < MIN_BAR { 0.0 } else { bar };
         let before = Run::new(token, bar, with_logits);
         let end = before.logit.unwrap_or(before.prob);
-        let after = Run::new(end + 12.0, bar, with_logits);
-        let end = after.logit.unwrap_or(after.prob) + 12.0;
+        let after = Run::new(end + SPACE, bar, with_logits);
+        let end = after.logit.unwrap_or(after.prob) + SPACE;
         Self {
             width,
             token: 0.0..token,
@@ -301,13 +307,19 @@ impl Columns {
                 rect.left() + columns.bar.start..=rect.left() + columns.bar.end,
                 y - 4.0..=y + 4.0,
             );
-            ui.painter().rect_filled(bar, 2.0, cx.theme.line);
-            let mut filled = bar;
-            filled.set_width((bar.width() * score.prob).max(1.0));
-            ui.painter().rect_filled(filled, 2.0, fill);
+            if bar.width() > 0.0 {
+                ui.painter().rect_filled(bar, 2.0, cx.theme.line);
+                let mut filled = bar;
+                filled.set_width((bar.width() * score.prob).max(1.0));
+                ui.painter().rect_filled(filled, 2.0, fill);
+            }
             number(columns.prob, percent(score.prob), cx.theme.text);
             if let Some(logit) = columns.logit {
-                number(logit, format!("{:.2}", score.logit), cx.theme.text_weak);
+                number(
+                    logit,
+                    minus(&format!("{:.2}", score.logit)),
+                    cx.theme.text_weak,
+                );
             }
         }
         if let (Some([prob, logit]), Some(after)) = (self.change, row.after) {
@@ -320,7 +332,7 @@ impl Columns {
             );
             number(
                 logit,
-                format!("{by_logit:+.2}"),
+                minus(&format!("{by_logit:+.2}")),
                 change_color(cx.theme, by_logit),
             );
         }
@@ -375,11 +387,11 @@ fn tooltip(cx: &ViewContext<'_>, ui: &mut Ui, row: &Row) {
 fn percent(prob: f32) -> String {
     let percent = prob * 100.0;
     if percent >= 0.095 {
-        format!("{percent:.1} %")
+        format!("{percent:.1}%")
     } else if percent >= 0.005 {
-        format!("{percent:.2} %")
+        format!("{percent:.2}%")
     } else {
-        "< 0.01 %".into()
+        "<0.01%".into()
     }
 }
 
@@ -388,7 +400,7 @@ fn signed_percent(change: f32) -> String {
     if percent.abs() < 0.05 {
         "0".into()
     } else {
-        format!("{percent:+.1}")
+        minus(&format!("{percent:+.1}"))
     }
 }
 
@@ -414,15 +426,19 @@ impl Difference {
                     });
                 };
                 let Some(after) = self.after else {
-                    number("Now", format!("{:+.3}", self.before), cx.theme.text);
+                    number("Now", minus(&format!("{:+.3}", self.before)), cx.theme.text);
                     return;
                 };
                 let change = after - self.before;
-                number("Before", format!("{:+.2}", self.before), cx.theme.text_weak);
-                number("After", format!("{after:+.2}"), cx.theme.text);
+                number(
+                    "Before",
+                    minus(&format!("{:+.2}", self.before)),
+                    cx.theme.text_weak,
+                );
+                number("After", minus(&format!("{after:+.2}")), cx.theme.text);
                 number(
                     "Change",
-                    format!("{change:+.2}"),
+                    minus(&format!("{change:+.2}")),
                     change_color(cx.theme, change),
                 );
             });
