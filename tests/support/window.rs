@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use headscope::render::Backend;
 use headscope::session::settings::Settings;
 use headscope::ui::{App, Setup, prepare};
@@ -20,7 +20,9 @@ pub(crate) fn open(target: Option<&str>) -> Window {
     let setup = Setup {
         settings: Settings::default(),
         worker: Worker::start(Arc::new(|| {})).unwrap(),
-        backend: Backend::Cpu { reason: "a test".into() },
+        backend: Backend::Cpu {
+            reason: "a test".into(),
+        },
         adapter: String::new(),
         autosave: None,
         recovered: Vec::new(),
@@ -50,7 +52,12 @@ pub(crate) fn step_until(window: &mut Window, label: &str) {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    panic!("{label} does not appear");
+    let there: Vec<String> = window
+        .root()
+        .children_recursive()
+        .filter_map(|node| node.accesskit_node().label().or(node.value()))
+        .collect();
+    panic!("{label} does not appear among {there:?}");
 }
 
 pub(crate) fn press(window: &mut Window, modifiers: Modifiers, key: Key) {
