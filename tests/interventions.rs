@@ -1,4 +1,5 @@
 //! What must hold of edits whatever the weights: properties, without a published number.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 

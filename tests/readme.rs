@@ -1,4 +1,5 @@
 //! What the README says and the code decides: the table of keys, and the families and formats that can be opened.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -39,30 +39,13 @@ pub(crate) struct Fixture {
 pub(crate) struct Shape(pub(crate) usize, pub(crate) usize, pub(crate) usize);
 
 const SENTENCE: [&str; 15] = [
-    "<|endoftext|>",
-    "When",
-    " Mary",
-    " and",
-    " John",
-    " went",
-    " to",
-    " the",
-    " store",
-    ",",
-    " John",
-    " gave",
-    " a",
-    " drink",
-    " to",
+    "<|endoftext|>", "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " John", " gave", " a",
+    " drink", " to",
 ];
 const VOCAB: usize = 400;
 
 impl Fixture {
-    pub(crate) fn new(
-        shape: Shape,
-        n_tokens: usize,
-        view: fn(&ViewContext<'_>, &mut States, &mut egui::Ui),
-    ) -> Self {
+    pub(crate) fn new(shape: Shape, n_tokens: usize, view: fn(&ViewContext<'_>, &mut States, &mut egui::Ui)) -> Self {
         let tokens: Vec<Piece> = (0..n_tokens).map(piece).collect();
         let ids: Arc<[u32]> = tokens.iter().map(|piece| piece.id).collect();
         let spec = RunSpec {
@@ -74,16 +57,9 @@ impl Fixture {
             bos_count: 1,
             folder: None,
         };
-        let mut session = Session::new(
-            "demo",
-            Experiment::new(Prompt::Text("When Mary and John…".into())),
-        );
+        let mut session = Session::new("demo", Experiment::new(Prompt::Text("When Mary and John…".into())));
         session.experiment.answers = vec![" Mary".into(), " John".into()];
-        let answer = |text: &str, id| Answer {
-            text: text.into(),
-            id,
-            n_tokens: 1,
-        };
+        let answer = |text: &str, id| Answer { text: text.into(), id, n_tokens: 1 };
         let mut fixture = Self {
             model: Arc::new(model(shape)),
             session,
@@ -102,9 +78,7 @@ impl Fixture {
             states: States::default(),
             view,
             queue: ActionQueue::default(),
-            backend: Backend::Cpu {
-                reason: "test".into(),
-            },
+            backend: Backend::Cpu { reason: "test".into() },
             actions: Vec::new(),
         };
         fixture.live.reset(shape.0);
@@ -132,10 +106,7 @@ impl Fixture {
     }
 
     pub(crate) fn select(&mut self, heads: &[(usize, usize)]) {
-        self.session.view.selection = heads
-            .iter()
-            .map(|(layer, head)| HeadId::new(*layer, *head))
-            .collect();
+        self.session.view.selection = heads.iter().map(|(layer, head)| HeadId::new(*layer, *head)).collect();
     }
 
     pub(crate) fn edit(&mut self, edits: &[&str]) {
@@ -249,13 +220,7 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
                 values.extend(pattern(layer * 7 + head * 3 + head / 4, n_tokens, shift));
             }
             let norms: Vec<f32> = (0..shape.1 * n_tokens)
-                .map(|i| {
-                    if i % n_tokens == 0 {
-                        0.3
-                    } else {
-                        2.0 + noise(i)
-                    }
-                })
+                .map(|i| if i % n_tokens == 0 { 0.3 } else { 2.0 + noise(i) })
                 .collect();
             Some(LiveLayer {
                 run,
@@ -304,36 +269,10 @@ fn pattern(kind: usize, n: usize, shift: f32) -> Vec<f32> {
             let distance = (query - key) as f32;
             let repeated = query >= 14 && (query - key + 1).is_multiple_of(14);
             let score = match kind % 7 {
-                0 => {
-                    if distance == 1.0 {
-                        6.0
-                    } else {
-                        0.0
-                    }
-                }
-                1 => {
-                    if key == 0 {
-                        5.0
-                    } else {
-                        0.0
-                    }
-                }
-                2 => {
-                    if repeated {
-                        6.0
-                    } else if key == 0 {
-                        3.0
-                    } else {
-                        0.0
-                    }
-                }
-                3 => {
-                    if distance == 0.0 {
-                        4.0
-                    } else {
-                        0.0
-                    }
-                }
+                0 => if distance == 1.0 { 6.0 } else { 0.0 },
+                1 => if key == 0 { 5.0 } else { 0.0 },
+                2 => if repeated { 6.0 } else if key == 0 { 3.0 } else { 0.0 },
+                3 => if distance == 0.0 { 4.0 } else { 0.0 },
                 4 => -0.3 * distance,
                 5 => 4.0 * noise(kind * 1000 + key) + if key == 0 { 1.5 } else { 0.0 },
                 _ => 5.0 * noise(kind * 7919 + query * 131 + key * 17),
