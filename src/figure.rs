@@ -33,7 +33,7 @@ pub enum Figure {
     Readout(ReadoutFigure),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     Png,
     Svg,
@@ -95,7 +95,7 @@ impl Figure {
                 style.check()?;
                 let scene = self.scene(style);
                 let [width, height] = style.size_of(&scene);
-                let metadata = data::metadata(self, provenance);
+                let metadata = data::metadata(self.view(), provenance);
                 Ok(svg::document(&scene, width, height, &metadata)?.into_bytes())
             }
             Format::Png => {
@@ -103,7 +103,7 @@ impl Figure {
                 let scene = self.scene(style);
                 let [width, height] = style.size_of(&scene);
                 let (width, height) = style.pixels(width, height)?;
-                let metadata = data::metadata(self, provenance);
+                let metadata = data::metadata(self.view(), provenance);
                 let software = format!("Headscope {}", provenance.version);
                 let texts = [
                     ("Title", scene.title.as_str()),
@@ -160,19 +160,44 @@ impl Figure {
     }
 }
 
+/// A picture of the whole window as PNG, with where it came from inside. `rgb` has 3 bytes a pixel, row by row.
+pub fn window_png(
+    width: u32,
+    height: u32,
+    rgb: &[u8],
+    provenance: &Provenance,
+) -> Result<Vec<u8>, FigureError> {
+    let software = format!("Headscope {}", provenance.version);
+    let texts = [
+        ("Title", "Headscope"),
+        ("Software", software.trim_end()),
+        ("Headscope", &data::metadata("window", provenance)),
+    ];
+    raster::encode_png(width, height, rgb, &texts)
+}
+
 impl Format {
+    pub const ALL: [Self; 4] = [Self::Png, Self::Svg, Self::Csv, Self::Json];
+
+    /// The ending of its files, without the dot.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Svg => "svg",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+
     /// By the ending of a file name, in upper or lower case.
     pub fn from_path(path: &Path) -> Result<Self, FigureError> {
         let ending = path.extension().and_then(|ending| ending.to_str());
-        match ending.map(str::to_ascii_lowercase).as_deref() {
-            Some("png") => Ok(Self::Png),
-            Some("svg") => Ok(Self::Svg),
-            Some("csv") => Ok(Self::Csv),
-            Some("json") => Ok(Self::Json),
-            _ => Err(FigureError::Format {
+        Self::ALL
+            .into_iter()
+            .find(|format| ending.is_some_and(|e| e.eq_ignore_ascii_case(format.extension())))
+            .ok_or_else(|| FigureError::Format {
                 path: path.to_owned(),
-            }),
-        }
+            })
     }
 }
 

@@ -18,6 +18,9 @@ pub mod experiment;
 pub mod figure;
 pub mod session;
 
+// A session's run as figures and data.
+pub mod export;
+
 // What a window needs: pixels, and a thread that computes meanwhile.
 pub mod render;
 pub mod worker;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use headscope::ids::HeadId;
 use headscope::render::Backend;
 use headscope::session::settings::Settings;
+use headscope::session::{Prompt, ReadPosition};
 use headscope::ui::action::Action;
 use headscope::ui::{App, Setup, prepare};
-use headscope::worker::{Event, Worker};
+use headscope::worker::Worker;
 
 const MISSING: &str = "/nowhere/model.gguf";
 
-/// A window on a model that is not there.
+/// A window on a model that is not there, once that is known.
 fn window() -> Harness<'static, App> {
     let setup = Setup {
         settings: Settings::default(),
@@ -26,11 +28,7 @@ fn window() -> Harness<'static, App> {
         autosave: None,
         recovered: Vec::new(),
     };
-    let mut app = App::new(setup, Some(MISSING));
-    app.handle(Event::LoadProgress {
-        fraction: 0.0,
-        what: String::new(),
-    });
+    let app = App::new(setup, Some(MISSING));
     let mut harness = Harness::builder()
         .with_size([1280.0, 800.0])
         .with_max_steps(16)
@@ -42,16 +40,32 @@ fn window() -> Harness<'static, App> {
             },
             app,
         );
-    harness.run_ok();
+    step_until(&mut harness, "Try again");
     harness
 }
 
-fn fail_to_load(harness: &mut Harness<'_, App>) {
-    harness.state_mut().handle(Event::LoadFailed {
-        source: MISSING.into(),
-        message: "there is no such file".into(),
-    });
-    harness.run_ok();
+/// A window on the bundled model, its first run complete.
+fn demo() -> Harness<'static, App> {
+    let mut harness = window();
+    harness.get_by_label("Open the bundled model").click();
+    step_until_model(&mut harness);
+    harness
+}
+
+fn step_until_model(harness: &mut Harness<'_, App>) {
+    step_until(harness, "Up to date");
+}
+
+/// Steps until something with that name is there.
+fn step_until(harness: &mut Harness<'_, App>, label: &str) {
+    for _ in 0..1000 {
+        harness.run_ok();
+        if harness.query_by_label(label).is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("{label} does not appear");
 }
 
 fn press(harness: &mut Harness<'_, App>, modifiers: Modifiers, key: Key) {
@@ -80,9 +94,9 @@ fn the_palette_finds_and_runs_a_command_by_keyboard_alone() {
 fn the_palette_closes_without_running_anything() {
     let mut harness = window();
     press(&mut harness, Modifiers::COMMAND, Key::K);
-    assert!(harness.query_by_label("About Headscope").is_some());
+    assert!(harness.query_by_label("Open session…").is_some());
     press(&mut harness, Modifiers::NONE, Key::Escape);
-    assert!(harness.query_by_label("About Headscope").is_none());
+    assert!(harness.query_by_label("Open session…").is_none());
     assert!(harness.query_by_label_contains("MIT licence").is_none());
 }
 
@@ -119,33 +133,29 @@ fn a_model_that_cannot_be_opened_says_why_and_what_to_do() {
     let mut harness = window();
     assert!(
         harness
-            .query_by_label_contains("Opening model.gguf")
+            .query_by_label("model.gguf cannot be opened")
             .is_some()
     );
-    fail_to_load(&mut harness);
-    assert!(harness.query_by_label("there is no such file").is_some());
     for way_out in ["Try again", "Open model folder…", "Open the bundled model"] {
         assert!(harness.query_by_label(way_out).is_some(), "{way_out}");
     }
-    harness.get_by_label("Try again").click();
-    harness.run_ok();
-    assert!(
-        harness
-            .query_by_label_contains("Opening model.gguf")
-            .is_some()
-    );
+    harness.get_by_label("Open the bundled model").click();
+    step_until_model(&mut harness);
 }
 
 #[test]
 fn what_was_said_can_be_read_again() {
     let mut harness = window();
-    fail_to_load(&mut harness);
-    assert!(harness.query_by_label_contains("1 notification").is_some());
+    harness
+        .state()
+        .push(Action::OpenSession("/nowhere/x.headscope.json".into()));
+    harness.run_ok();
+    assert!(harness.query_by_label_contains("2 notifications").is_some());
     harness.get_by_label("Put away").click();
     harness.run_ok();
     assert!(harness.query_by_label("Error").is_none());
     press(&mut harness, Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
-    assert!(harness.query_by_label("Error").is_some());
+    assert_eq!(harness.query_all_by_label("Error").count(), 2);
     harness.get_by_label("Clear").click();
     harness.run_ok();
     assert!(harness.query_by_label("Nothing yet").is_some());
@@ -154,7 +164,6 @@ fn what_was_said_can_be_read_again() {
 #[test]
 fn unsaved_work_is_not_replaced_without_asking() {
     let mut harness = window();
-    fail_to_load(&mut harness);
     let edit: headscope::edit::Edit = "L0H1=zero".parse().unwrap();
     harness.state().push(Action::AddEdit(edit));
     harness.run_ok();
@@ -165,24 +174,18 @@ fn unsaved_work_is_not_replaced_without_asking() {
     harness.run_ok();
     assert!(
         harness
-            .query_by_label_contains("Opening other.gguf")
-            .is_none()
+            .query_by_label("model.gguf cannot be opened")
+            .is_some()
     );
     harness.state().push(Action::OpenModel("other.gguf".into()));
     harness.run_ok();
     harness.get_by_label("Do not save").click();
-    harness.run_ok();
-    assert!(
-        harness
-            .query_by_label_contains("Opening other.gguf")
-            .is_some()
-    );
+    step_until(&mut harness, "other.gguf cannot be opened");
 }
 
 #[test]
 fn a_session_that_cannot_be_read_changes_nothing_and_is_reported() {
     let mut harness = window();
-    fail_to_load(&mut harness);
     let before = harness.state().session().clone();
     harness
         .state()
@@ -194,4 +197,102 @@ fn a_session_that_cannot_be_read_changes_nothing_and_is_reported() {
             .query_by_label_contains("x.headscope.json")
             .is_some()
     );
+}
+
+#[test]
+fn the_bundled_model_opens_with_its_prompt_and_runs() {
+    let harness = demo();
+    assert!(harness.query_by_label_contains("Model demo").is_some());
+    assert!(harness.query_by_label("First steps").is_some());
+    assert!(harness.query_by_label_contains("Token 1 ").is_some());
+    for panel in ["Heads", "Attention", "Interventions", "Head", "Readout"] {
+        assert!(harness.query_all_by_label(panel).count() > 0, "{panel}");
+    }
+}
+
+#[test]
+fn heads_are_chosen_and_ablated_by_keyboard() {
+    let mut harness = demo();
+    for key in [
+        Key::ArrowRight,
+        Key::ArrowRight,
+        Key::ArrowDown,
+        Key::ArrowLeft,
+    ] {
+        press(&mut harness, Modifiers::NONE, key);
+    }
+    let selection = harness.state().session().view.selection.clone();
+    assert_eq!(selection, [HeadId::new(1, 1)]);
+    press(&mut harness, Modifiers::NONE, Key::Space);
+    let edits = &harness.state().session().experiment.edits;
+    assert_eq!(edits[0].edit.to_string(), "L1H1=zero");
+    step_until(&mut harness, "restarted at L1");
+    press(&mut harness, Modifiers::COMMAND, Key::Z);
+    assert!(harness.state().session().experiment.edits.is_empty());
+}
+
+#[test]
+fn a_token_sets_where_the_logits_are_read() {
+    let mut harness = demo();
+    let before = harness.state().session().experiment.position;
+    assert_eq!(before, ReadPosition::Last);
+    harness.get_by_label_contains("Token 3 ").click();
+    harness.run_ok();
+    let position = harness.state().session().experiment.position;
+    assert_eq!(position, ReadPosition::At(3));
+    press(&mut harness, Modifiers::NONE, Key::Comma);
+    let position = harness.state().session().experiment.position;
+    assert_eq!(position, ReadPosition::At(2));
+    press(&mut harness, Modifiers::NONE, Key::End);
+    let position = harness.state().session().experiment.position;
+    assert_eq!(position, ReadPosition::Last);
+}
+
+#[test]
+fn typing_changes_the_prompt_and_letters_run_no_commands() {
+    let mut harness = demo();
+    press(&mut harness, Modifiers::COMMAND, Key::L);
+    press(&mut harness, Modifiers::COMMAND, Key::A);
+    press(&mut harness, Modifiers::NONE, Key::L);
+    harness.event(egui::Event::Text("Tom and Anna".into()));
+    harness.run_ok();
+    press(&mut harness, Modifiers::NONE, Key::Enter);
+    let session = harness.state().session();
+    assert_eq!(
+        session.experiment.prompt,
+        Prompt::Text("Tom and Anna".into())
+    );
+    assert!(!session.view.log_scale, "L was typed");
+    assert!(harness.query_by_label("Undo").is_some());
+}
+
+#[test]
+fn prompt_b_starts_as_a_copy_and_its_tokens_stand_under_their_partners() {
+    let mut harness = demo();
+    harness.get_by_label("Add B").click();
+    harness.run_ok();
+    let session = harness.state().session();
+    assert_eq!(
+        session.experiment.contrast.as_ref(),
+        Some(&session.experiment.prompt)
+    );
+    let a = harness.get_by_label_contains("Token 2 of B").rect();
+    let b = harness
+        .get_all_by_label_contains("Token 2 ")
+        .map(|node| node.rect())
+        .find(|rect| rect.top() < a.top())
+        .unwrap();
+    assert!((a.left() - b.left()).abs() < 0.5);
+    harness.get_by_label("Remove B").click();
+    harness.run_ok();
+    assert!(harness.state().session().experiment.contrast.is_none());
+}
+
+#[test]
+fn a_closed_panel_comes_back_by_key() {
+    let mut harness = demo();
+    press(&mut harness, Modifiers::COMMAND, Key::Num6);
+    assert_eq!(harness.query_all_by_label("Readout").count(), 0);
+    press(&mut harness, Modifiers::COMMAND, Key::Num6);
+    assert!(harness.query_all_by_label("Readout").count() > 0);
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::export::ExportView;
 use crate::figure::Format;
 use crate::session::file::SUFFIX;
 use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
@@ -63,7 +64,7 @@ pub(super) struct DumpArgs {
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     #[arg(long, value_enum)]
-    pub(super) view: ExportView,
+    pub(super) view: ViewArg,
     /// Head to show, such as L9H6; several make panels side by side
     #[arg(long = "head", value_name = "HEAD")]
     pub(super) heads: Vec<crate::ids::HeadId>,
@@ -146,7 +147,7 @@ pub(super) struct ComputeArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ExportView {
+pub(super) enum ViewArg {
     Window,
     Heads,
     Attention,
@@ -238,10 +239,23 @@ impl ExperimentArgs {
     }
 }
 
+impl ViewArg {
+    /// The figure that this is; the window is none.
+    pub(super) const fn figure(self) -> Option<ExportView> {
+        match self {
+            Self::Window => None,
+            Self::Heads => Some(ExportView::Heads),
+            Self::Attention => Some(ExportView::Attention),
+            Self::Arcs => Some(ExportView::Arcs),
+            Self::Readout => Some(ExportView::Readout),
+        }
+    }
+}
+
 impl ExportArgs {
     pub(super) fn format(&self) -> Result<Format, clap::Error> {
         let format = Format::from_path(&self.output).map_err(|error| usage(&error.to_string()))?;
-        if self.view == ExportView::Window && format != Format::Png {
+        if self.view == ViewArg::Window && format != Format::Png {
             return Err(usage(
                 "the window is exported as .png; the other views as .svg, .csv and .json too",
             ));

@@ -11,7 +11,6 @@ mod args;
 mod doctor;
 mod dump;
 mod export;
-mod figures;
 mod models;
 mod opened;
 mod report;

@@ -21,8 +21,8 @@ use crate::session::{EditRow, Experiment, Prompt, Session};
 pub(super) struct Opened {
     engine: Engine,
     pub(super) session: Session,
-    /// Where the relative paths of vectors start; `None` is the working folder.
-    pub(super) folder: Option<PathBuf>,
+    /// The session's file. In its folder the relative paths of vectors start; without one, in the working folder.
+    pub(super) file: Option<PathBuf>,
     /// What the session gave when it was saved.
     record: Option<Record>,
     pub(super) resolved: Resolved,
@@ -52,9 +52,9 @@ impl Opened {
 
     fn session(path: &Path) -> anyhow::Result<Self> {
         let Saved { session, record } = file::open(path)?;
-        let folder = std::path::absolute(path)?.parent().map(Path::to_owned);
+        let file = std::path::absolute(path)?;
         let engine = open(&session.model)?;
-        let mut opened = Self::resolve(engine, session, folder)?;
+        let mut opened = Self::resolve(engine, session, Some(file))?;
         if let Some(record) = &record {
             let differences = differences(&opened, record);
             opened.warnings.extend(differences);
@@ -92,16 +92,25 @@ impl Opened {
         Self::resolve(engine, Session::new(source, experiment), None)
     }
 
-    fn resolve(engine: Engine, session: Session, folder: Option<PathBuf>) -> anyhow::Result<Self> {
-        let resolved = resolve::resolve(&session.experiment, engine.model(), folder.as_deref())?;
+    fn resolve(engine: Engine, session: Session, file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let folder = file.as_deref().and_then(Path::parent);
+        let resolved = resolve::resolve(&session.experiment, engine.model(), folder)?;
         Ok(Self {
             warnings: resolved.warnings.clone(),
             engine,
             session,
-            folder,
+            file,
             record: None,
             resolved,
         })
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.file.as_deref().and_then(Path::parent)
+    }
+
+    pub(super) fn shared_model(&self) -> Arc<Model> {
+        Arc::clone(self.engine.model())
     }
 
     pub(super) fn model_ref(&self) -> &Model {
@@ -152,7 +161,7 @@ impl Opened {
                 numbers: Some(numbers),
             }),
         };
-        Ok(file::save(path, &saved, self.folder.as_deref())?)
+        Ok(file::save(path, &saved, self.folder())?)
     }
 }
 

@@ -169,7 +169,7 @@ impl Side {
         };
         let readout = Readout::new(logits);
         let top = readout.top(top_k).into_iter().map(|score| TopToken {
-            token: token_text(opened.model_ref(), score.id),
+            token: opened.model_ref().token_text(score.id),
             id: score.id,
             logit: finite(score.logit),
             prob: finite(score.prob),
@@ -194,17 +194,6 @@ impl Side {
 
 fn finite(value: f32) -> Option<f32> {
     value.is_finite().then_some(value)
-}
-
-/// How a token reads; `#5` where the model has no tokenizer.
-pub(super) fn token_text(model: &Model, id: u32) -> String {
-    let pieces = model
-        .tokenizer
-        .as_ref()
-        .map(|tokenizer| tokenizer.pieces(&[id]));
-    pieces
-        .and_then(|pieces| pieces.into_iter().next())
-        .map_or_else(|| format!("#{id}"), |piece| piece.text)
 }
 
 fn replay_warning(verdict: &replay::Replay) -> Option<String> {

@@ -4,6 +4,7 @@
 //! used as a key. The model compiles a list of them against its shape before anything runs.
 
 pub mod align;
+pub mod describe;
 mod grammar;
 
 pub use grammar::ParseEditError;
@@ -140,6 +141,16 @@ impl Target {
             | (Self::Attention(_), Op::Add { .. } | Op::Uniform)
             | (Self::Mlp(_) | Self::Resid(_), Op::Add { .. }) => true,
             _ => false,
+        }
+    }
+
+    /// Whether this is a part of a query head: its z, one of its edges, or the key/value head that `group_size` query
+    /// heads share.
+    pub fn is_of_head(self, head: HeadId, group_size: usize) -> bool {
+        match self {
+            Self::Head(target) | Self::Edge { head: target, .. } => target == head,
+            Self::KvHead(kv) => kv.layer == head.layer && kv.kv_head == head.head / group_size,
+            Self::Attention(_) | Self::Mlp(_) | Self::Resid(_) => false,
         }
     }
 

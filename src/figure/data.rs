@@ -19,11 +19,11 @@ use super::{Figure, FigureError};
 const SCHEMA_VERSION: u32 = 1;
 
 /// What the metadata of every picture says: the JSON export without its data.
-pub(super) fn metadata(figure: &Figure, provenance: &Provenance) -> String {
+pub(super) fn metadata(view: &str, provenance: &Provenance) -> String {
     json!({
         "schema_version": SCHEMA_VERSION,
         "provenance": provenance_json(provenance),
-        "view": figure.view(),
+        "view": view,
     })
     .to_string()
 }

@@ -173,8 +173,7 @@ fn draw_badge(scene: &mut Scene, palette: &Palette, cell: &HeadCell, rect: Rect)
     }
     scene.outline(rect, palette.accent, 1.5);
     let size = (rect.height * 0.28).clamp(7.0, 10.0);
-    // The bundled fonts have the heavy cross only.
-    let badge = text::token_label(&cell.badge).replace('✕', "✖");
+    let badge = text::token_label(&cell.badge);
     let width = text::width(&badge, size) + 5.0;
     if width <= rect.width && rect.height >= 14.0 {
         let chip = Rect::new(rect.right() - width, rect.y, width, size + 3.0);

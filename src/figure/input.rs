@@ -68,7 +68,7 @@ pub struct HeadsFigure {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HeadCell {
     pub thumb: Option<Thumb>,
-    /// What an edit does to this head: `✕`, `×2.5`, `⇄`; empty without one.
+    /// What an edit does to this head: `×`, `×2.5`, `⇄`; empty without one.
     pub badge: String,
 }
 

@@ -97,7 +97,7 @@ fn attention(n: usize, heads: usize) -> AttentionFigure {
 
 fn heads(n_layers: usize, n_heads: usize, side: usize) -> HeadsFigure {
     let badge = |i: usize| match i {
-        5 => "✕",
+        5 => "×",
         17 => "×2.5",
         20 => "⇄",
         _ => "",
@@ -656,7 +656,7 @@ fn json_has_the_numbers_the_provenance_and_null_for_what_is_none() {
     let json = read(&Figure::Readout(readout(false)));
     assert_eq!(json["data"]["logit_diff"]["after"], serde_json::Value::Null);
     let json = read(&Figure::Heads(heads(4, 8, 2)));
-    assert_eq!(json["data"]["heads"][5]["badge"], "✕");
+    assert_eq!(json["data"]["heads"][5]["badge"], "×");
     assert_eq!(json["data"]["heads"][31]["layer"], 3);
 }
 

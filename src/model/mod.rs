@@ -40,6 +40,16 @@ pub struct Model {
     pub transformer: Transformer,
 }
 
+impl Model {
+    /// A token's text; `#5` without a tokenizer.
+    pub fn token_text(&self, id: u32) -> String {
+        let pieces = self.tokenizer.as_ref().map(|t| t.pieces(&[id]));
+        pieces
+            .and_then(|pieces| pieces.into_iter().next())
+            .map_or_else(|| format!("#{id}"), |piece| piece.text)
+    }
+}
+
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")

@@ -14,7 +14,7 @@ pub mod settings;
 
 pub use atomic::write as write_atomically;
 
-use crate::colormap::Colormap;
+use crate::colormap::{ColorScale, Colormap};
 pub use crate::experiment::{EditRow, Experiment, ReadPosition};
 use crate::ids::HeadId;
 pub use crate::prompt::{BosRule, Prompt};
@@ -65,6 +65,26 @@ impl Default for View {
             diverging: Colormap::RdBu,
             log_scale: false,
             hide_sink: false,
+        }
+    }
+}
+
+impl View {
+    /// The colours of maps that are seen side by side: one scale for all of them, whose values reach `largest`.
+    pub fn color_scale(&self, largest: f32) -> ColorScale {
+        ColorScale {
+            map: match self.shown {
+                Shown::Change => self.diverging,
+                Shown::Attention | Shown::ValueWeighted => self.colormap,
+            },
+            max: match self.shown {
+                // One full scale for attention, so that maps compare; without the sink, up to what is left.
+                Shown::Attention if !self.hide_sink => 1.0,
+                // Changes of rounding size stay pale.
+                Shown::Change => largest.max(1e-4),
+                Shown::Attention | Shown::ValueWeighted => largest,
+            },
+            log: self.log_scale,
         }
     }
 }

@@ -8,6 +8,8 @@ use super::app::App;
 use super::changes;
 use super::command::Command;
 use super::layout::Layout;
+use super::loading;
+use super::notifications::Level;
 use super::results::Load;
 use super::sheets::{Answer, Sheet};
 use super::welcome;
@@ -90,17 +92,16 @@ impl App {
         self.ui.sheet = None;
         match answer {
             Answer::Close => {}
-            Answer::SaveThen(then) => match self.work.file.clone() {
-                Some(path) => {
+            Answer::SaveThen(then) => {
+                if let Some(path) = self.work.file.clone() {
                     if self.save_to(&path) {
                         self.apply(then, ctx);
                     }
-                }
-                None => {
+                } else {
                     self.after_save = Some(then);
                     self.run_command(Command::SaveAs, ctx);
                 }
-            },
+            }
             Answer::Discard(then) => {
                 self.may_discard = true;
                 self.apply(then, ctx);
@@ -156,9 +157,8 @@ impl App {
             Event::Loaded(model) => self.loaded(&model),
             Event::LoadFailed { source, message } => {
                 self.opening = None;
-                self.ui
-                    .notifications
-                    .error(format!("{source} cannot be opened: {message}"));
+                let text = format!("{} cannot be opened: {message}", loading::short(&source));
+                self.ui.notifications.list_only(Level::Error, text);
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}
@@ -216,16 +216,21 @@ impl App {
             ));
         }
         self.replay = saved.record.and_then(|record| record.numbers);
-        self.work = if recovered {
+        self.show(if recovered {
             Work::unsaved(saved.session, file)
         } else {
             Work::new(saved.session, file)
-        };
-        let value = self.work.session.layout.as_ref();
-        self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
+        });
         self.ui
             .notifications
             .info(format!("Opened {}", self.work.name()));
+    }
+
+    /// Shows other work on the open model, in the layout that it has.
+    pub(super) fn show(&mut self, work: Work) {
+        self.work = work;
+        let value = self.work.session.layout.as_ref();
+        self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
     }
 
     /// Compares the first run of an opened session with the numbers that were kept.

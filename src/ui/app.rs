@@ -4,6 +4,7 @@
 //! computed again. [`App::update`] decides and [`App::draw`] only draws.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::action::Action;
 use super::actions::Opening;
@@ -14,6 +15,7 @@ use super::state::{Drag, UiState};
 use super::theme;
 use super::welcome::FirstSteps;
 use super::work::Work;
+use crate::model::Model;
 use crate::render::Backend;
 use crate::session::Session;
 use crate::session::autosave::{Autosave, Recovered};
@@ -74,6 +76,20 @@ struct Keeper {
 impl App {
     /// `target` is a session, a model, or nothing for the bundled model.
     pub fn new(setup: Setup, target: Option<&str>) -> Self {
+        let mut app = Self::empty(setup);
+        app.ui.pending.push(menus::open(target.unwrap_or("demo")));
+        app
+    }
+
+    /// A model that is open already, and the work on it.
+    pub(super) fn showing(setup: Setup, model: Arc<Model>, work: Work) -> Self {
+        let mut app = Self::empty(setup);
+        app.results.set_model(model);
+        app.show(work);
+        app
+    }
+
+    fn empty(setup: Setup) -> Self {
         let Setup {
             settings,
             worker,
@@ -86,7 +102,6 @@ impl App {
         if !settings.hint_seen {
             ui.first_steps = Some(FirstSteps::default());
         }
-        ui.pending.push(menus::open(target.unwrap_or("demo")));
         Self {
             work: Work::default(),
             keeper: Keeper {
@@ -160,15 +175,20 @@ impl App {
             .drag
             .next(ctx.input(|input| input.pointer.any_down()));
         self.ui.focus.end_frame();
-        let folder = self.work.folder().map(Path::to_owned);
-        self.results
-            .want(&self.work.session.experiment, folder.as_deref());
+        self.want();
         if self.ui.layout.take_changed() {
             self.work.session.layout = self.ui.layout.to_value();
         }
         self.guard_close(ctx);
         self.keep(ctx);
         self.set_title(ctx);
+    }
+
+    /// Asks for the run that the session wants, if it is another one than before.
+    pub(super) fn want(&mut self) {
+        let folder = self.work.folder().map(Path::to_owned);
+        self.results
+            .want(&self.work.session.experiment, folder.as_deref());
     }
 
     fn install_settings(&self, ctx: &egui::Context) {

@@ -7,6 +7,8 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::layout::Pane;
 use super::menus::Menu;
+use crate::export::ExportView;
+use crate::figure::Format;
 
 /// Something a user can ask for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,7 +20,7 @@ pub enum Command {
     CancelLoad,
     Save,
     SaveAs,
-    Export(ExportView, ExportFormat),
+    Export(ExportView, Format),
     Screenshot,
     Quit,
 
@@ -66,50 +68,6 @@ pub enum Command {
     About,
 }
 
-/// A view that can be written to a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExportView {
-    Heads,
-    Attention,
-    Arcs,
-    Readout,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExportFormat {
-    Png,
-    Svg,
-    Csv,
-    Json,
-}
-
-impl ExportView {
-    pub const ALL: [Self; 4] = [Self::Heads, Self::Attention, Self::Arcs, Self::Readout];
-
-    /// As the command line and file names have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Heads => "heads",
-            Self::Attention => "attention",
-            Self::Arcs => "arcs",
-            Self::Readout => "readout",
-        }
-    }
-}
-
-impl ExportFormat {
-    pub const ALL: [Self; 4] = [Self::Png, Self::Svg, Self::Csv, Self::Json];
-
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::Png => "png",
-            Self::Svg => "svg",
-            Self::Csv => "csv",
-            Self::Json => "json",
-        }
-    }
-}
-
 const CTRL: Modifiers = Modifiers::COMMAND;
 const CTRL_SHIFT: Modifiers = Modifiers::COMMAND.plus(Modifiers::SHIFT);
 const CTRL_ALT: Modifiers = Modifiers::COMMAND.plus(Modifiers::ALT);
@@ -132,7 +90,7 @@ impl Command {
             C::SaveAs,
         ];
         for view in ExportView::ALL {
-            all.extend(ExportFormat::ALL.map(|format| C::Export(view, format)));
+            all.extend(Format::ALL.map(|format| C::Export(view, format)));
         }
         all.extend([
             C::Screenshot,
@@ -254,10 +212,10 @@ impl Command {
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
             Self::SaveAs => "Under another name",
-            Self::Export(_, ExportFormat::Png) => "A picture, with where it came from inside",
-            Self::Export(_, ExportFormat::Svg) => "A drawing that can be scaled and edited",
-            Self::Export(_, ExportFormat::Csv) => "The numbers, as a table",
-            Self::Export(_, ExportFormat::Json) => "The numbers, for programs",
+            Self::Export(_, Format::Png) => "A picture, with where it came from inside",
+            Self::Export(_, Format::Svg) => "A drawing that can be scaled and edited",
+            Self::Export(_, Format::Csv) => "The numbers, as a table",
+            Self::Export(_, Format::Json) => "The numbers, for programs",
             Self::Screenshot => "Everything as it is on screen, as PNG",
             Self::Quit => "Asks first if something is unsaved",
             Self::Undo => "Takes the last change of prompt, edits or answers back",
@@ -308,8 +266,8 @@ impl Command {
             Self::OpenSession => vec![key(CTRL, Key::O)],
             Self::Save => vec![key(CTRL, Key::S)],
             Self::SaveAs => vec![key(CTRL_SHIFT, Key::S)],
-            Self::Export(ExportView::Attention, ExportFormat::Png) => vec![key(CTRL, Key::E)],
-            Self::Export(ExportView::Attention, ExportFormat::Svg) => vec![key(CTRL_SHIFT, Key::E)],
+            Self::Export(ExportView::Attention, Format::Png) => vec![key(CTRL, Key::E)],
+            Self::Export(ExportView::Attention, Format::Svg) => vec![key(CTRL_SHIFT, Key::E)],
             Self::Screenshot => vec![key(PLAIN, Key::F12)],
             Self::Quit => vec![key(CTRL, Key::Q)],
             Self::Undo => vec![key(CTRL, Key::Z)],
@@ -394,7 +352,7 @@ impl Command {
     }
 
     /// Whether its keys belong to a text field while one is being typed in.
-    fn yields_to_text(self, shortcut: &KeyboardShortcut) -> bool {
+    fn yields_to_text(self, shortcut: KeyboardShortcut) -> bool {
         let function_key = matches!(shortcut.logical_key, Key::F1 | Key::F12);
         (shortcut.modifiers.is_none() && !function_key)
             || matches!(
@@ -417,8 +375,8 @@ pub fn take_pressed(ctx: &egui::Context, palette_is_open: bool) -> Vec<Command> 
             }
             for shortcut in command.shortcuts() {
                 let plain = shortcut.modifiers.is_none();
-                if (typing && command.yields_to_text(&shortcut))
-                    || (focused && plain && command.yields_to_text(&shortcut))
+                if (typing && command.yields_to_text(shortcut))
+                    || (focused && plain && command.yields_to_text(shortcut))
                 {
                     continue;
                 }

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use super::command::{ExportFormat, ExportView};
+use crate::export::ExportView;
+use crate::figure::Format;
 
 /// What the path is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub(super) enum Purpose {
     ModelFile,
     OpenSession,
     SaveSession,
-    Export(ExportView, ExportFormat),
+    Export(ExportView, Format),
     Screenshot,
 }
 

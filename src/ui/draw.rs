@@ -9,7 +9,7 @@ use super::context::ViewContext;
 use super::prompt_bar::{self, Which};
 use super::results::Load;
 use super::theme::{Theme, space};
-use super::{file_drop, loading, menus, sheets, status_bar, token_strip, welcome};
+use super::{file_drop, icons, loading, menus, sheets, status_bar, token_strip, welcome};
 
 impl App {
     pub fn draw(&mut self, ui: &mut egui::Ui) {
@@ -61,6 +61,7 @@ impl App {
             theme,
             model: self.results.model.as_deref(),
             live: &self.results.live,
+            has_problem: self.results.problem().is_some(),
             backend: &self.backend,
             adapter: &self.adapter,
             unread: self.ui.notifications.unread(),
@@ -82,7 +83,6 @@ impl App {
                 .model
                 .as_ref()
                 .is_some_and(|model| model.tokenizer.is_some()),
-            problem: self.results.problem(),
             actions: &self.ui.queue,
         };
         let tokens = self
@@ -96,6 +96,7 @@ impl App {
                 focus: &self.ui.focus,
                 actions: &self.ui.queue,
             });
+        let problem = self.results.problem();
         let (bar, strip_state) = (&mut self.ui.prompts, &mut self.ui.tokens);
         let frame = Frame::new()
             .fill(theme.panel_bg)
@@ -104,6 +105,12 @@ impl App {
             ui.spacing_mut().item_spacing.y = space::XS;
             bar.show(&cx, Which::A, ui);
             bar.show(&cx, Which::B, ui);
+            if let Some(problem) = problem {
+                ui.horizontal_wrapped(|ui| {
+                    ui.add_space(space::XL);
+                    icons::warning(ui, theme.error, problem);
+                });
+            }
             if let Some(tokens) = &tokens {
                 ui.horizontal(|ui| {
                     ui.add_space(space::L + space::S);
@@ -112,7 +119,7 @@ impl App {
                 for warning in &tokens.resolved.warnings {
                     ui.horizontal_wrapped(|ui| {
                         ui.add_space(space::L + space::S);
-                        ui.colored_label(theme.warn, format!("⚠ {warning}"));
+                        icons::warning(ui, theme.warn, warning);
                     });
                 }
             }
@@ -136,7 +143,8 @@ impl App {
         }
         if let Some(error) = &self.results.live.error {
             bar("run error", theme.error_fill, ui, |ui| {
-                ui.colored_label(theme.error, format!("⚠ The run gave no result: {error}"));
+                let text = format!("The run gave no result: {error}");
+                ui.horizontal_wrapped(|ui| icons::warning(ui, theme.error, &text));
             });
         }
         if let Some(steps) = &self.ui.first_steps

@@ -3,33 +3,42 @@
 use std::path::Path;
 
 use super::app::App;
-use super::command::{ExportFormat, ExportView};
-use crate::experiment::Outcome;
+use crate::export::{self, ExportView, Run};
+use crate::figure::{Format, Style};
 use crate::session::write_atomically;
 
+/// Writes a view. Pictures are for paper: light, of the size that suits them, at two pixels a point.
 pub(super) fn write(
     app: &App,
     view: ExportView,
-    format: ExportFormat,
+    format: Format,
     path: &Path,
 ) -> Result<(), String> {
-    let outcome = app
-        .results
-        .outcome()
-        .ok_or("The run is not complete yet; export again once it is")?;
-    let content = content(app, &outcome, view, format)?;
+    let content = content(app, view, format).map_err(|error| format!("Not exported: {error}"))?;
     write_atomically(path, &content)
         .map_err(|error| format!("Not exported: {error}: {}", path.display()))
 }
 
-fn content(
-    app: &App,
-    outcome: &Outcome,
-    view: ExportView,
-    format: ExportFormat,
-) -> Result<Vec<u8>, String> {
-    let _ = (app, outcome, view, format);
-    Err("Figures are not joined to the window yet".into())
+fn content(app: &App, view: ExportView, format: Format) -> Result<Vec<u8>, String> {
+    let (Some(model), Some(resolved), Some(outcome)) = (
+        &app.results.model,
+        app.results.resolved(),
+        &app.results.outcome(),
+    ) else {
+        return Err("the run is not complete; export again once it is".into());
+    };
+    let session = &app.work.session;
+    let run = Run {
+        model,
+        session,
+        resolved,
+        outcome,
+    };
+    let provenance = export::provenance(model, session, resolved);
+    export::figure(run, view, &session.view.selection)
+        .map_err(|error| error.to_string())?
+        .render(format, &Style::default(), &provenance)
+        .map_err(|error| error.to_string())
 }
 
 /// Writes a screenshot.

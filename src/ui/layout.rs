@@ -184,9 +184,8 @@ fn is_sound(tree: &Tree<Pane>) -> bool {
             return false;
         }
         match tree.tiles.get(id) {
-            None => return false,
             Some(Tile::Pane(pane)) => panes.push(*pane),
-            Some(Tile::Container(Container::Grid(_))) => return false,
+            None | Some(Tile::Container(Container::Grid(_))) => return false,
             Some(Tile::Container(container)) => open.extend(container.children()),
         }
     }
@@ -259,6 +258,10 @@ impl egui_tiles::Behavior<Pane> for Docking<'_, '_> {
 
     fn tab_bar_height(&self, _style: &egui::Style) -> f32 {
         space::ROW
+    }
+
+    fn close_button_inner_margin(&self) -> f32 {
+        3.0
     }
 
     fn gap_width(&self, _style: &egui::Style) -> f32 {

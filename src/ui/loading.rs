@@ -4,6 +4,7 @@
 
 use super::action::{Action, ActionQueue};
 use super::command::Command;
+use super::icons;
 use super::results::Load;
 use super::theme::{Theme, space};
 
@@ -71,10 +72,8 @@ pub(super) fn strip(theme: &Theme, load: &Load, actions: &ActionQueue, ui: &mut 
         }
         Load::Failed { source, message } => {
             ui.horizontal_wrapped(|ui| {
-                ui.colored_label(
-                    theme.error,
-                    format!("⚠ {} cannot be opened: {message}", short(source)),
-                );
+                let text = format!("{} cannot be opened: {message}", short(source));
+                icons::warning(ui, theme.error, &text);
                 if ui.button("Try again").clicked() {
                     actions.push(Action::OpenModel(source.clone()));
                 }
@@ -88,7 +87,7 @@ pub(super) fn strip(theme: &Theme, load: &Load, actions: &ActionQueue, ui: &mut 
 
 fn choices(failed: Option<&str>, actions: &ActionQueue, ui: &mut egui::Ui) {
     if let Some(source) = failed
-        && ui.button("Try again").clicked()
+        && choice(ui, "Try again").clicked()
     {
         actions.push(Action::OpenModel(source.to_owned()));
     }
@@ -97,14 +96,17 @@ fn choices(failed: Option<&str>, actions: &ActionQueue, ui: &mut egui::Ui) {
         Command::OpenModelFile,
         Command::OpenDemo,
     ] {
-        if ui
-            .button(command.text())
+        if choice(ui, &command.text())
             .on_hover_text(command.tooltip())
             .clicked()
         {
             actions.push(Action::Run(command));
         }
     }
+}
+
+fn choice(ui: &mut egui::Ui, text: &str) -> egui::Response {
+    ui.add(egui::Button::new(text).min_size(egui::vec2(208.0, space::ROW + space::XS)))
 }
 
 fn progress(theme: &Theme, fraction: f32, ui: &mut egui::Ui) {

@@ -1,9 +1,13 @@
 //! The bar at the top: menus made from the table of commands, the model's chip, undo, redo, the palette's button.
 
+use std::path::Path;
+
 use super::action::{Action, ActionQueue};
 use super::availability::Availability;
-use super::command::{Command, ExportView};
+use super::command::Command;
+use super::icons::{self, Icon};
 use super::theme::{Theme, space};
+use crate::export::ExportView;
 use crate::model::Model;
 use crate::session::settings::Settings;
 
@@ -17,6 +21,9 @@ pub enum Menu {
     View,
     Help,
 }
+
+/// Room for the check mark before an item's text.
+const GUTTER: &str = "      ";
 
 impl Menu {
     const BAR: [Self; 5] = [Self::File, Self::Edit, Self::Select, Self::View, Self::Help];
@@ -67,8 +74,8 @@ impl Bar<'_> {
             .shortcut_text(keys)
             .fill(self.theme.field)
             .stroke(egui::Stroke::new(1.0, self.theme.line))
-            .min_size(egui::vec2(190.0, space::ROW));
-        if ui.add(palette).clicked() {
+            .min_size(egui::vec2(200.0, space::ROW));
+        if padded(ui, palette).clicked() {
             self.run(Command::Palette);
         }
         for (command, label, icon) in [
@@ -80,7 +87,7 @@ impl Bar<'_> {
                 Some(label) => format!("{}: {label} ({keys})", command.text()),
                 None => format!("Nothing to {} ({keys})", command.text().to_lowercase()),
             };
-            let response = icon_button(ui, self.theme, icon, &command.text(), label.is_some())
+            let response = icons::button(ui, self.theme, icon, &command.text(), label.is_some())
                 .on_hover_text(&tip)
                 .on_disabled_hover_text(&tip);
             if response.clicked() {
@@ -106,7 +113,9 @@ impl Bar<'_> {
                     self.recents(ui);
                 }
                 if menu == Menu::File && group == 1 {
-                    ui.menu_button(Menu::Export.title(), |ui| self.export(ui));
+                    ui.menu_button(format!("{GUTTER}{}", Menu::Export.title()), |ui| {
+                        self.export(ui);
+                    });
                 }
                 ui.separator();
                 group = of_group;
@@ -120,7 +129,7 @@ impl Bar<'_> {
         for view in ExportView::ALL {
             let mut name = view.name().to_owned();
             name[..1].make_ascii_uppercase();
-            ui.menu_button(name, |ui| {
+            ui.menu_button(format!("{GUTTER}{name}"), |ui| {
                 for command in Command::all() {
                     if let Command::Export(of, format) = command
                         && of == view
@@ -147,7 +156,7 @@ impl Bar<'_> {
         } = self.settings;
         let any = !recent_models.is_empty() || !recent_sessions.is_empty();
         ui.add_enabled_ui(any, |ui| {
-            ui.menu_button("Open recent", |ui| {
+            ui.menu_button(format!("{GUTTER}Open recent"), |ui| {
                 for path in recent_sessions {
                     let path = path.to_string_lossy();
                     let open = Action::OpenSession(path.as_ref().into());
@@ -179,17 +188,23 @@ impl Bar<'_> {
             .first()
             .map(|shortcut| ui.ctx().format_shortcut(shortcut))
             .unwrap_or_default();
-        let mark = match self.availability.checked(command) {
-            Some(true) => "✔ ",
-            Some(false) => "    ",
-            None => "",
-        };
-        let button = egui::Button::new(format!("{mark}{text}")).shortcut_text(keys);
+        let enabled = self.availability.enabled(command);
+        let button = egui::Button::new(format!("{GUTTER}{text}")).shortcut_text(keys);
         let response = ui
-            .add_enabled(self.availability.enabled(command), button)
+            .add_enabled(enabled, button)
             .on_hover_text(command.tooltip());
-        response
-            .widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, ui.is_enabled(), text));
+        let checked = self.availability.checked(command);
+        if checked == Some(true) {
+            let mut gutter = response.rect;
+            gutter.set_width(space::L + space::XS);
+            icons::paint(ui, Icon::Check, gutter, self.theme.accent);
+        }
+        response.widget_info(|| match checked {
+            Some(checked) => {
+                egui::WidgetInfo::selected(egui::Role::MenuItemCheckBox, enabled, checked, text)
+            }
+            None => egui::WidgetInfo::labeled(egui::Role::MenuItem, enabled, text),
+        });
         if response.clicked() {
             self.run(command);
             ui.close();
@@ -213,8 +228,9 @@ impl Bar<'_> {
         let chip = egui::Button::new(&text)
             .fill(self.theme.accent_fill)
             .stroke(egui::Stroke::NONE)
-            .corner_radius(space::M as u8);
-        let response = ui.add(chip).on_hover_ui(|ui| model_details(ui, model));
+            .corner_radius(space::M as u8)
+            .min_size(egui::vec2(0.0, space::ROW));
+        let response = padded(ui, chip).on_hover_ui(|ui| model_details(ui, model));
         response.widget_info(|| {
             egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Model {text}"))
         });
@@ -236,11 +252,21 @@ impl Bar<'_> {
     }
 }
 
+/// A button with the usual padding: the menu bar's own has next to none.
+fn padded(ui: &mut egui::Ui, button: egui::Button<'_>) -> egui::Response {
+    ui.scope(|ui| {
+        ui.spacing_mut().button_padding.x = space::M;
+        ui.add(button)
+    })
+    .inner
+}
+
 fn model_details(ui: &mut egui::Ui, model: &Model) {
     let spec = &model.spec;
     egui::Grid::new("model details")
         .num_columns(2)
         .spacing([space::L, space::XS])
+        .min_row_height(space::L)
         .show(ui, |ui| {
             let rows = [
                 ("From", model.source.clone()),
@@ -269,51 +295,31 @@ fn model_details(ui: &mut egui::Ui, model: &Model) {
 
 /// Opens a path or name as what it is: a session by its ending, else a model.
 pub fn open(target: &str) -> Action {
-    if target.ends_with(".json") && !target.ends_with(".index.json") {
+    let name = target.to_ascii_lowercase();
+    let is_json = Path::new(&name).extension().is_some_and(|e| e == "json");
+    if is_json && !name.ends_with(".index.json") {
         Action::OpenSession(target.into())
     } else {
         Action::OpenModel(target.to_owned())
     }
 }
 
-#[derive(Clone, Copy)]
-enum Icon {
-    Undo,
-    Redo,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A square button with a drawn arrow: the fonts have none that match.
-fn icon_button(
-    ui: &mut egui::Ui,
-    theme: &Theme,
-    icon: Icon,
-    name: &str,
-    enabled: bool,
-) -> egui::Response {
-    let button = egui::Button::new("").min_size(egui::Vec2::splat(space::ROW));
-    let response = ui.add_enabled(enabled, button);
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, name));
-    let color = if enabled {
-        theme.text
-    } else {
-        theme.text_stale
-    };
-    let stroke = egui::Stroke::new(1.5, color);
-    let side = match icon {
-        Icon::Undo => 1.0,
-        Icon::Redo => -1.0,
-    };
-    let at = |x: f32, y: f32| response.rect.center() + egui::vec2(x * side, y);
-    // An arrow to the left that comes round from the lower right.
-    ui.painter()
-        .line(vec![at(-5.0, -2.0), at(1.5, -2.0)], stroke);
-    let bend = (0..=8).map(|i| {
-        let angle = std::f32::consts::PI * (i as f32 / 8.0 - 0.5);
-        at(1.5 + 3.5 * angle.cos(), 1.5 + 3.5 * angle.sin())
-    });
-    ui.painter().line(bend.collect(), stroke);
-    ui.painter().line(vec![at(1.5, 5.0), at(-2.0, 5.0)], stroke);
-    ui.painter()
-        .line(vec![at(-2.0, -5.0), at(-5.0, -2.0), at(-2.0, 1.0)], stroke);
-    response
+    #[test]
+    fn what_is_dropped_or_named_is_opened_as_what_it_is() {
+        for session in ["a.headscope.json", "/x/B.JSON"] {
+            assert!(matches!(open(session), Action::OpenSession(_)), "{session}");
+        }
+        for model in [
+            "demo",
+            "/x/folder",
+            "a.gguf",
+            "model.safetensors.index.json",
+        ] {
+            assert!(matches!(open(model), Action::OpenModel(_)), "{model}");
+        }
+    }
 }

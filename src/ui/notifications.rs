@@ -10,6 +10,9 @@ const INFO_SECS: f64 = 4.0;
 const WARNING_SECS: f64 = 8.0;
 /// The most toasts on screen; older ones are in the list.
 const MAX_TOASTS: usize = 4;
+/// Width of a message's text, and where the corner stands: above the status bar.
+const WIDTH: f32 = 320.0;
+const OFFSET: [f32; 2] = [-space::L, -space::XL - space::L];
 /// The most notifications kept.
 const MAX_KEPT: usize = 200;
 
@@ -72,7 +75,15 @@ impl Level {
 
 impl Notifications {
     pub fn add(&mut self, level: Level, text: impl Into<String>) {
-        let text = text.into();
+        self.push(level, text.into(), true);
+    }
+
+    /// Lists what is shown elsewhere, without a toast.
+    pub fn list_only(&mut self, level: Level, text: impl Into<String>) {
+        self.push(level, text.into(), false);
+    }
+
+    fn push(&mut self, level: Level, text: String, floats: bool) {
         // The same message again says nothing new: a drag may repeat it every frame.
         if let Some(last) = self.kept.last_mut()
             && last.floats
@@ -88,7 +99,7 @@ impl Notifications {
             level,
             text,
             since: None,
-            floats: true,
+            floats,
         });
         if self.kept.len() > MAX_KEPT {
             self.kept.remove(0);
@@ -146,10 +157,7 @@ impl Notifications {
             return;
         }
         egui::Area::new(egui::Id::unique("toasts"))
-            .anchor(
-                egui::Align2::RIGHT_BOTTOM,
-                [-space::L, -space::XL - space::L],
-            )
+            .anchor(egui::Align2::RIGHT_BOTTOM, OFFSET)
             .order(egui::Order::Foreground)
             .show(ctx, |ui| {
                 ui.spacing_mut().item_spacing.y = space::S;
@@ -164,37 +172,39 @@ impl Notifications {
     }
 
     fn list(&mut self, theme: &Theme, ctx: &egui::Context) {
-        let mut open = self.open;
-        let mut clear = false;
-        egui::Window::new("Notifications")
-            .open(&mut open)
-            .anchor(
-                egui::Align2::RIGHT_BOTTOM,
-                [-space::L, -space::XL - space::L],
-            )
-            .resizable(false)
-            .collapsible(false)
-            .default_width(360.0)
+        let frame = egui::Frame::popup(&ctx.global_style()).inner_margin(space::M);
+        egui::Area::new(egui::Id::unique("notifications"))
+            .anchor(egui::Align2::RIGHT_BOTTOM, OFFSET)
+            .order(egui::Order::Foreground)
             .show(ctx, |ui| {
-                if self.kept.is_empty() {
-                    ui.weak("Nothing yet");
-                    return;
-                }
-                egui::ScrollArea::vertical()
-                    .max_height(320.0)
-                    .show(ui, |ui| {
+                frame.show(ui, |ui| {
+                    ui.set_width(WIDTH + 2.0 * space::M);
+                    ui.horizontal(|ui| {
+                        ui.heading("Notifications");
+                        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                            if ui.button("Close").clicked() {
+                                self.open = false;
+                            }
+                            let any = !self.kept.is_empty();
+                            if ui.add_enabled(any, egui::Button::new("Clear")).clicked() {
+                                self.kept.clear();
+                            }
+                        });
+                    });
+                    ui.add_space(space::S);
+                    if self.kept.is_empty() {
+                        ui.weak("Nothing yet");
+                    }
+                    let list = egui::ScrollArea::vertical().max_height(320.0);
+                    list.show(ui, |ui| {
                         for item in self.kept.iter().rev() {
                             ui.push_id(item.number, |ui| {
                                 card(theme, ui, item.level, &item.text, false);
                             });
                         }
                     });
-                clear = ui.button("Clear").clicked();
+                });
             });
-        self.open = open;
-        if clear {
-            self.kept.clear();
-        }
     }
 }
 
@@ -206,7 +216,7 @@ fn card(theme: &Theme, ui: &mut egui::Ui, level: Level, text: &str, closable: bo
         .corner_radius(6)
         .inner_margin(egui::Margin::symmetric(space::M as i8, space::S as i8));
     let shown = frame.show(ui, |ui| {
-        ui.set_width(320.0);
+        ui.set_width(WIDTH);
         ui.horizontal_top(|ui| {
             ui.vertical(|ui| {
                 ui.set_width(ui.available_width() - space::XL);
@@ -218,11 +228,7 @@ fn card(theme: &Theme, ui: &mut egui::Ui, level: Level, text: &str, closable: bo
                 );
                 ui.label(text);
             });
-            closable
-                && ui
-                    .add(egui::Button::new("✖").small().frame(false))
-                    .on_hover_text("Put away")
-                    .clicked()
+            closable && put_away(ui)
         })
         .inner
     });
@@ -230,6 +236,13 @@ fn card(theme: &Theme, ui: &mut egui::Ui, level: Level, text: &str, closable: bo
     let edge = egui::Rect::from_min_size(rect.min, egui::vec2(3.0, rect.height()));
     ui.painter().rect_filled(edge, 2.0, level.color(theme));
     shown.inner
+}
+
+fn put_away(ui: &mut egui::Ui) -> bool {
+    let button = egui::Button::new("×").small().frame(false);
+    let response = ui.add(button).on_hover_text("Put away");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Put away"));
+    response.clicked()
 }
 
 #[cfg(test)]

@@ -103,13 +103,17 @@ fn row(ui: &mut egui::Ui, command: Command, selected: bool, enabled: bool) -> eg
         .first()
         .map(|shortcut| ui.ctx().format_shortcut(shortcut))
         .unwrap_or_default();
-    ui.add_enabled(
-        enabled,
-        egui::Button::selectable(selected, command.text())
-            .shortcut_text(keys)
-            .min_size(egui::vec2(ui.available_width(), space::ROW)),
-    )
-    .on_hover_text(command.tooltip())
+    let button = egui::Button::selectable(selected, command.text())
+        .shortcut_text(keys)
+        .min_size(egui::vec2(ui.available_width(), space::ROW));
+    let response = ui
+        .add_enabled(enabled, button)
+        .on_hover_text(command.tooltip());
+    response.widget_info(|| {
+        let name = command.text();
+        egui::WidgetInfo::selected(egui::Role::ListBoxOption, enabled, selected, name)
+    });
+    response
 }
 
 /// Commands that hold the letters of `query` in order, the closest first.

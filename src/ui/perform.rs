@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::actions::Opened;
 use super::app::App;
-use super::command::{Command, ExportFormat, ExportView};
+use super::command::Command;
 use super::dialogs::Purpose;
 use super::export;
 use super::layout::Layout;
@@ -13,6 +13,8 @@ use super::prompt_bar::Which;
 use super::sheets::Sheet;
 use super::welcome::FirstSteps;
 use crate::colormap::Colormap;
+use crate::export::ExportView;
+use crate::figure::Format;
 use crate::ids::HeadId;
 use crate::session::file::SUFFIX;
 use crate::session::settings::ThemeChoice;
@@ -195,7 +197,7 @@ impl App {
         }
     }
 
-    fn export_name(&self, view: ExportView, format: ExportFormat) -> String {
+    fn export_name(&self, view: ExportView, format: Format) -> String {
         let head = self.work.session.view.selection.first();
         let head = match (view, head) {
             (ExportView::Attention | ExportView::Arcs, Some(head)) => format!("-{head}"),

@@ -42,8 +42,6 @@ pub(super) struct Context<'a> {
     pub experiment: &'a Experiment,
     /// Without one, prompts are typed as ids.
     pub has_tokenizer: bool,
-    /// Why the prompts cannot be run as they are.
-    pub problem: Option<&'a str>,
     pub actions: &'a ActionQueue,
 }
 
@@ -84,14 +82,6 @@ impl PromptBar {
                 self.field(cx, which, prompt, ui);
             });
         });
-        if which == Which::A
-            && let Some(problem) = cx.problem
-        {
-            ui.horizontal_wrapped(|ui| {
-                ui.add_space(space::XL);
-                ui.colored_label(cx.theme.error, format!("⚠ {problem}"));
-            });
-        }
     }
 
     fn field(&mut self, cx: &Context<'_>, which: Which, prompt: &Prompt, ui: &mut egui::Ui) {
@@ -211,8 +201,11 @@ fn contrast_button(cx: &Context<'_>, ui: &mut egui::Ui) {
 
 fn bos_switch(cx: &Context<'_>, ui: &mut egui::Ui) {
     let rule = cx.experiment.bos;
+    let frame = egui::Frame::new()
+        .stroke(egui::Stroke::new(1.0, cx.theme.line))
+        .corner_radius(space::RADIUS);
     // The layout runs from the right.
-    ui.scope(|ui| {
+    frame.show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
         for (value, text, tip) in [
             (BosRule::Never, "never", "Encoded without special tokens"),
@@ -229,10 +222,10 @@ fn bos_switch(cx: &Context<'_>, ui: &mut egui::Ui) {
                 cx.actions.push(Action::SetBos(value));
             }
         }
-        ui.add_space(space::XS);
-        ui.label(egui::RichText::new("BOS").small().color(cx.theme.text_weak))
-            .on_hover_text("The token at the beginning of the text");
     });
+    let caption = egui::RichText::new("BOS").small().color(cx.theme.text_weak);
+    ui.add_sized([space::XL, space::ROW], egui::Label::new(caption))
+        .on_hover_text("The token at the beginning of the text");
 }
 
 #[cfg(test)]

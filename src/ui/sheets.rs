@@ -61,6 +61,7 @@ fn keyboard(ui: &mut egui::Ui) {
             egui::Grid::new("keys")
                 .num_columns(2)
                 .striped(true)
+                .min_row_height(space::L)
                 .spacing([space::XL, space::XS])
                 .show(ui, |ui| {
                     for command in Command::all() {

@@ -21,6 +21,8 @@ pub(super) struct Context<'a> {
     pub theme: &'a Theme,
     pub model: Option<&'a Model>,
     pub live: &'a Live,
+    /// The prompt or an edit cannot be run: what is shown is older.
+    pub has_problem: bool,
     pub backend: &'a Backend,
     /// The adapter that draws, in its driver's words.
     pub adapter: &'a str,
@@ -72,18 +74,22 @@ impl StatusBar {
             return;
         };
         ui.weak(bytes(resident)).on_hover_ui(|ui| {
-            egui::Grid::new("memory").num_columns(2).show(ui, |ui| {
-                let weights = cx.model.map_or(0, |model| model.weight_bytes);
-                for (name, size) in [
-                    ("The whole process", resident),
-                    ("Weights", weights),
-                    ("Attention maps", map_bytes(cx.live)),
-                ] {
-                    ui.weak(name);
-                    ui.label(bytes(size));
-                    ui.end_row();
-                }
-            });
+            egui::Grid::new("memory")
+                .num_columns(2)
+                .min_row_height(space::L)
+                .show(ui, |ui| {
+                    let weights = cx.model.map_or(0, |model| model.weight_bytes);
+                    for (name, size) in [
+                        ("The whole process", resident),
+                        ("Weights", weights),
+                        ("Attention maps", map_bytes(cx.live)),
+                        ("Maps on the GPU", cx.backend.memory_bytes() as usize),
+                    ] {
+                        ui.weak(name);
+                        ui.label(bytes(size));
+                        ui.end_row();
+                    }
+                });
         });
     }
 }
@@ -96,12 +102,14 @@ fn run(cx: &Context<'_>, ui: &mut egui::Ui) {
         (theme.text_stale, "No model", "Open one from the File menu")
     } else if live.error.is_some() {
         (theme.error, "Failed", "The newest request gave no result")
-    } else if live.wanted.is_none() {
+    } else if cx.has_problem {
         (
-            theme.text_stale,
-            "Nothing to run",
-            "The prompt cannot be run as it is",
+            theme.warn,
+            "Not run",
+            "What is asked for cannot be run; older results stay on screen",
         )
+    } else if live.wanted.is_none() {
+        (theme.text_stale, "Nothing to run", "Type a prompt")
     } else if live.complete {
         (
             theme.success,

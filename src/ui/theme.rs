@@ -230,7 +230,7 @@ impl Theme {
         spacing.item_spacing = vec2(space::S, space::XS);
         spacing.button_padding = vec2(space::S, space::XS);
         spacing.window_margin = Margin::same(space::M as i8);
-        spacing.menu_margin = Margin::same(space::XS as i8);
+        spacing.menu_margin = Margin::same(space::S as i8);
         spacing.interact_size = vec2(space::ROW, space::ROW);
         spacing.slider_rail_height = 4.0;
         spacing.tooltip_width = 360.0;
@@ -300,10 +300,25 @@ impl Theme {
     }
 }
 
-/// Gives both themes to egui. Called once, before the first frame.
+/// Gives fonts and both themes to egui. Called once, before the first frame.
 pub fn install(ctx: &egui::Context) {
+    ctx.set_fonts(fonts());
     ctx.set_style_of(egui::Theme::Dark, DARK.style());
     ctx.set_style_of(egui::Theme::Light, LIGHT.style());
+}
+
+/// egui's fonts, the monospaced one also standing in for signs that the proportional one lacks: arrows, check marks.
+fn fonts() -> egui::FontDefinitions {
+    let mut fonts = egui::FontDefinitions::default();
+    let monospace = fonts.families.get(&FontFamily::Monospace).cloned();
+    if let Some(proportional) = fonts.families.get_mut(&FontFamily::Proportional) {
+        for name in monospace.unwrap_or_default() {
+            if !proportional.contains(&name) {
+                proportional.push(name);
+            }
+        }
+    }
+    fonts
 }
 
 #[cfg(test)]

@@ -195,7 +195,8 @@ fn chip_a(
     } else {
         theme.line
     };
-    let color = if piece.special {
+    let unpaired = !column.paired && cx.resolved.alignment.is_some();
+    let color = if piece.special || unpaired {
         theme.text_weak
     } else {
         theme.text
@@ -213,7 +214,6 @@ fn chip_a(
         let name = format!("Token {index} {}", piece.text);
         egui::WidgetInfo::selected(egui::Role::Button, true, is_read, name)
     });
-    let unpaired = !column.paired && cx.resolved.alignment.is_some();
     let response = response.on_hover_ui(|ui| {
         details(ui, index, piece);
         if let Some(odd) = odd {
@@ -335,29 +335,32 @@ fn paint(
 
 fn details(ui: &mut egui::Ui, index: usize, piece: &Piece) {
     ui.strong(format!("{:?}", piece.text));
-    egui::Grid::new("token").num_columns(2).show(ui, |ui| {
-        ui.weak("Position");
-        ui.label(index.to_string());
-        ui.end_row();
-        ui.weak("Id");
-        ui.label(piece.id.to_string());
-        ui.end_row();
-        ui.weak("Bytes");
-        let bytes: Vec<_> = piece
-            .bytes
-            .iter()
-            .take(16)
-            .map(|b| format!("{b:02X}"))
-            .collect();
-        let more = if piece.bytes.len() > 16 { " …" } else { "" };
-        ui.monospace(bytes.join(" ") + more);
-        ui.end_row();
-        if piece.special {
-            ui.weak("Kind");
-            ui.label("special");
+    egui::Grid::new("token")
+        .num_columns(2)
+        .min_row_height(space::L)
+        .show(ui, |ui| {
+            ui.weak("Position");
+            ui.label(index.to_string());
             ui.end_row();
-        }
-    });
+            ui.weak("Id");
+            ui.label(piece.id.to_string());
+            ui.end_row();
+            ui.weak("Bytes");
+            let bytes: Vec<_> = piece
+                .bytes
+                .iter()
+                .take(16)
+                .map(|b| format!("{b:02X}"))
+                .collect();
+            let more = if piece.bytes.len() > 16 { " …" } else { "" };
+            ui.monospace(bytes.join(" ") + more);
+            ui.end_row();
+            if piece.special {
+                ui.weak("Kind");
+                ui.label("special");
+                ui.end_row();
+            }
+        });
 }
 
 /// A token's text with what is invisible made visible.

@@ -4,16 +4,18 @@ use std::time::{Duration, SystemTime};
 
 use super::action::{Action, ActionQueue};
 use super::command::Command;
+use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use crate::ids::HeadId;
 use crate::model::Model;
+use crate::model::demo::{SAMPLE_ANSWERS, SAMPLE_PROMPT};
 use crate::session::{EditRow, Experiment, Prompt, Session};
 
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
     let experiment = Experiment {
-        answers: vec![" Mary".into(), " John".into()],
-        ..Experiment::new(Prompt::sample())
+        answers: SAMPLE_ANSWERS.map(str::to_owned).to_vec(),
+        ..Experiment::new(Prompt::Text(SAMPLE_PROMPT.to_owned()))
     };
     let mut session = Session::new(model.source.clone(), experiment);
     if model.tokenizer.is_none() {
@@ -42,7 +44,7 @@ impl FirstSteps {
         }
     }
 
-    pub(super) fn show(&self, theme: &Theme, actions: &ActionQueue, ui: &mut egui::Ui) {
+    pub(super) fn show(self, theme: &Theme, actions: &ActionQueue, ui: &mut egui::Ui) {
         ui.horizontal_wrapped(|ui| {
             ui.label(egui::RichText::new("First steps").strong());
             for (number, done, text) in [
@@ -59,12 +61,12 @@ impl FirstSteps {
                 (3, self.scaled, "Drag its α: the logits follow"),
             ] {
                 ui.add_space(space::S);
-                let (mark, color) = if done {
-                    ("✔".to_owned(), theme.success)
+                if done {
+                    icons::mark(ui, Icon::Check, theme.success);
                 } else {
-                    (number.to_string(), theme.accent)
-                };
-                ui.label(egui::RichText::new(mark).strong().color(color));
+                    let number = egui::RichText::new(number.to_string());
+                    ui.label(number.strong().color(theme.accent));
+                }
                 ui.label(egui::RichText::new(text).color(if done {
                     theme.text_weak
                 } else {

@@ -6,7 +6,7 @@ use headscope::experiment::resolve::{Answer, BosState, Resolved};
 use headscope::experiment::{LayerMaps, Patterns, RunSpec};
 use headscope::ids::HeadId;
 use headscope::model::Model;
-use headscope::model::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
+use headscope::model::load::{Unreported, open};
 use headscope::model::tokenizer::Piece;
 use headscope::pyramid::LayerOverview;
 use headscope::render::Backend;
@@ -39,13 +39,30 @@ pub(crate) struct Fixture {
 pub(crate) struct Shape(pub(crate) usize, pub(crate) usize, pub(crate) usize);
 
 const SENTENCE: [&str; 15] = [
-    "<|endoftext|>", "When", " Mary", " and", " John", " went", " to", " the", " store", ",", " John", " gave", " a",
-    " drink", " to",
+    "<|endoftext|>",
+    "When",
+    " Mary",
+    " and",
+    " John",
+    " went",
+    " to",
+    " the",
+    " store",
+    ",",
+    " John",
+    " gave",
+    " a",
+    " drink",
+    " to",
 ];
 const VOCAB: usize = 400;
 
 impl Fixture {
-    pub(crate) fn new(shape: Shape, n_tokens: usize, view: fn(&ViewContext<'_>, &mut States, &mut egui::Ui)) -> Self {
+    pub(crate) fn new(
+        shape: Shape,
+        n_tokens: usize,
+        view: fn(&ViewContext<'_>, &mut States, &mut egui::Ui),
+    ) -> Self {
         let tokens: Vec<Piece> = (0..n_tokens).map(piece).collect();
         let ids: Arc<[u32]> = tokens.iter().map(|piece| piece.id).collect();
         let spec = RunSpec {
@@ -57,9 +74,16 @@ impl Fixture {
             bos_count: 1,
             folder: None,
         };
-        let mut session = Session::new("demo", Experiment::new(Prompt::Text("When Mary and John…".into())));
+        let mut session = Session::new(
+            "demo",
+            Experiment::new(Prompt::Text("When Mary and John…".into())),
+        );
         session.experiment.answers = vec![" Mary".into(), " John".into()];
-        let answer = |text: &str, id| Answer { text: text.into(), id, n_tokens: 1 };
+        let answer = |text: &str, id| Answer {
+            text: text.into(),
+            id,
+            n_tokens: 1,
+        };
         let mut fixture = Self {
             model: Arc::new(model(shape)),
             session,
@@ -78,7 +102,9 @@ impl Fixture {
             states: States::default(),
             view,
             queue: ActionQueue::default(),
-            backend: Backend::Cpu { reason: "test".into() },
+            backend: Backend::Cpu {
+                reason: "test".into(),
+            },
             actions: Vec::new(),
         };
         fixture.live.reset(shape.0);
@@ -106,7 +132,10 @@ impl Fixture {
     }
 
     pub(crate) fn select(&mut self, heads: &[(usize, usize)]) {
-        self.session.view.selection = heads.iter().map(|(layer, head)| HeadId::new(*layer, *head)).collect();
+        self.session.view.selection = heads
+            .iter()
+            .map(|(layer, head)| HeadId::new(*layer, *head))
+            .collect();
     }
 
     pub(crate) fn edit(&mut self, edits: &[&str]) {
@@ -160,40 +189,18 @@ pub(crate) fn install(ctx: &egui::Context) {
     ctx.set_fonts(fonts);
 }
 
-/// The one place where tests make a model: a shape without weights.
+/// A tiny model that says it has another shape. The views ask it for nothing else.
 fn model(Shape(n_layers, n_heads, n_kv_heads): Shape) -> Model {
-    Model {
-        name: "made up".into(),
-        source: "demo".into(),
-        spec: ModelSpec {
-            family: "gpt2",
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            d_model: 64,
-            d_head: 8,
-            d_mlp: 256,
-            n_vocab: VOCAB,
-            n_ctx: 1024,
-            norm: Norm::Layer,
-            norm_eps: 1e-5,
-            positions: Positions::Learned,
-            mlp: Mlp::Plain,
-            activation: Activation::GeluTanh,
-            qkv_bias: true,
-            out_bias: true,
-            mlp_bias: true,
-            tied: true,
-            score_scale: 0.353,
-            bos_id: Some(0),
-        },
-        tokenizer: None,
-        fingerprint: "h1:00".into(),
-        stored: "F32".into(),
-        dtype: "f32",
-        load_millis: 1.0,
-        weight_bytes: 1,
-    }
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/models/tiny-gpt2"
+    );
+    let mut model = open(path, &mut Unreported).unwrap();
+    model.tokenizer = None;
+    model.spec.n_layers = n_layers;
+    model.spec.n_heads = n_heads;
+    model.spec.n_kv_heads = n_kv_heads;
+    model
 }
 
 fn piece(position: usize) -> Piece {
@@ -220,17 +227,23 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
                 values.extend(pattern(layer * 7 + head * 3 + head / 4, n_tokens, shift));
             }
             let norms: Vec<f32> = (0..shape.1 * n_tokens)
-                .map(|i| if i % n_tokens == 0 { 0.3 } else { 2.0 + noise(i) })
+                .map(|i| {
+                    if i % n_tokens == 0 {
+                        0.3
+                    } else {
+                        2.0 + noise(i)
+                    }
+                })
                 .collect();
             Some(LiveLayer {
                 run,
                 spec: Arc::clone(spec),
+                overview: Arc::new(LayerOverview::new(layer, shape.1, n_tokens, true, &values)),
                 maps: Arc::new(LayerMaps {
                     layer,
                     patterns: Patterns::exact(shape.1, n_tokens, values),
                     value_norms: norms.into(),
                 }),
-                overview: Arc::new(LayerOverview { layer }),
             })
         })
         .collect();
@@ -264,15 +277,41 @@ fn noise(i: usize) -> f32 {
 fn pattern(kind: usize, n: usize, shift: f32) -> Vec<f32> {
     let mut map = vec![0.0; n * n];
     for query in 0..n {
-        let row = &mut map[query * n..query * n + query + 1];
+        let row = &mut map[query * n..=query * n + query];
         for (key, cell) in row.iter_mut().enumerate() {
             let distance = (query - key) as f32;
             let repeated = query >= 14 && (query - key + 1).is_multiple_of(14);
             let score = match kind % 7 {
-                0 => if distance == 1.0 { 6.0 } else { 0.0 },
-                1 => if key == 0 { 5.0 } else { 0.0 },
-                2 => if repeated { 6.0 } else if key == 0 { 3.0 } else { 0.0 },
-                3 => if distance == 0.0 { 4.0 } else { 0.0 },
+                0 => {
+                    if query == key + 1 {
+                        6.0
+                    } else {
+                        0.0
+                    }
+                }
+                1 => {
+                    if key == 0 {
+                        5.0
+                    } else {
+                        0.0
+                    }
+                }
+                2 => {
+                    if repeated {
+                        6.0
+                    } else if key == 0 {
+                        3.0
+                    } else {
+                        0.0
+                    }
+                }
+                3 => {
+                    if distance == 0.0 {
+                        4.0
+                    } else {
+                        0.0
+                    }
+                }
                 4 => -0.3 * distance,
                 5 => 4.0 * noise(kind * 1000 + key) + if key == 0 { 1.5 } else { 0.0 },
                 _ => 5.0 * noise(kind * 7919 + query * 131 + key * 17),
@@ -280,7 +319,9 @@ fn pattern(kind: usize, n: usize, shift: f32) -> Vec<f32> {
             *cell = (score + shift * noise(key * 13 + query * 7)).exp();
         }
         let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|cell| *cell /= sum);
+        for cell in row {
+            *cell /= sum;
+        }
     }
     map
 }

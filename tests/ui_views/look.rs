@@ -11,14 +11,30 @@ use crate::fixture::{Fixture, Shape};
 const GPT2: Shape = Shape(12, 12, 12);
 
 fn picture(name: &str, size: [f32; 2], prepare: impl Fn() -> Fixture) {
-    let Some(folder) = std::env::var_os("LOOK") else { return };
+    picture_of(name, size, prepare, |_| {});
+}
+
+/// A picture after something was done.
+fn picture_of(
+    name: &str,
+    size: [f32; 2],
+    prepare: impl Fn() -> Fixture,
+    act: impl Fn(&mut Harness<'_, Fixture>),
+) {
+    let Some(folder) = std::env::var_os("LOOK") else {
+        return;
+    };
     std::fs::create_dir_all(&folder).unwrap();
     for dark in [true, false] {
         let mut fixture = prepare();
         if !dark {
             fixture.theme = headscope::ui::theme::LIGHT.clone();
         }
-        let theme = if dark { egui::Theme::Dark } else { egui::Theme::Light };
+        let theme = if dark {
+            egui::Theme::Dark
+        } else {
+            egui::Theme::Light
+        };
         let mut harness = Harness::builder()
             .with_size(size)
             .with_theme(theme)
@@ -27,6 +43,7 @@ fn picture(name: &str, size: [f32; 2], prepare: impl Fn() -> Fixture) {
             .with_context_setup(crate::fixture::install)
             .build_ui_state(|ui, fixture: &mut Fixture| fixture.show(ui), fixture);
         harness.run();
+        act(&mut harness);
         let suffix = if dark { "dark" } else { "light" };
         let file = Path::new(&folder).join(format!("{name}_{suffix}.png"));
         harness.render().unwrap().save(file).unwrap();
@@ -43,9 +60,17 @@ fn look() {
         ("heads_48x25", Shape(48, 25, 25), [420.0, 520.0]),
     ] {
         picture(name, size, || {
-            let mut fixture = Fixture::new(shape, 28, |cx, states, ui| heads::show(cx, &mut states.heads, ui));
+            let mut fixture = Fixture::new(shape, 28, |cx, states, ui| {
+                heads::show(cx, &mut states.heads, ui);
+            });
             fixture.select(&[(3, 4), (2, 6)]);
-            fixture.edit(&["L1H2=zero", "L2H3=scale(2.5)", "L3H1=resample", "L0=uniform", "L3H4=scale(-0.5)"]);
+            fixture.edit(&[
+                "L1H2=zero",
+                "L2H3=scale(2.5)",
+                "L3H1=resample",
+                "L0=uniform",
+                "L3H4=scale(-0.5)",
+            ]);
             fixture.session.experiment.edits[2].enabled = true;
             fixture.run(2);
             fixture
@@ -55,7 +80,12 @@ fn look() {
         ("attention_15", 15, &[(3, 4)][..], [620.0, 520.0]),
         ("attention_60", 60, &[(2, 0), (3, 1)], [900.0, 520.0]),
         ("attention_300", 300, &[(2, 0)], [700.0, 620.0]),
-        ("attention_4heads", 28, &[(2, 0), (3, 1), (4, 2), (5, 5)], [760.0, 620.0]),
+        (
+            "attention_4heads",
+            28,
+            &[(2, 0), (3, 1), (4, 2), (5, 5)],
+            [760.0, 620.0],
+        ),
         ("attention_small", 15, &[(3, 4)], [300.0, 280.0]),
     ] {
         picture(name, size, || {
@@ -74,7 +104,9 @@ fn look() {
         });
     }
     picture("attention_change_log", [560.0, 520.0], || {
-        let mut fixture = Fixture::new(GPT2, 28, |cx, states, ui| attention::show(cx, &mut states.attention, ui));
+        let mut fixture = Fixture::new(GPT2, 28, |cx, states, ui| {
+            attention::show(cx, &mut states.attention, ui);
+        });
         fixture.select(&[(3, 4)]);
         fixture.edit(&["L1H2=zero"]);
         fixture.session.view.shown = Shown::Change;
@@ -83,15 +115,25 @@ fn look() {
     });
     for (name, n_tokens, heads, size) in [
         ("arcs_15", 15, &[(3, 4)][..], [420.0, 380.0]),
-        ("arcs_60_3heads", 60, &[(3, 4), (2, 0), (0, 0)], [420.0, 420.0]),
+        (
+            "arcs_60_3heads",
+            60,
+            &[(3, 4), (2, 0), (0, 0)],
+            [420.0, 420.0],
+        ),
     ] {
         picture(name, size, || {
-            let mut fixture = Fixture::new(GPT2, n_tokens, |cx, states, ui| arcs::show(cx, &mut states.arcs, ui));
+            let mut fixture = Fixture::new(GPT2, n_tokens, |cx, states, ui| {
+                arcs::show(cx, &mut states.arcs, ui);
+            });
             fixture.select(heads);
             fixture
         });
     }
-    for (name, size) in [("interventions", [340.0, 420.0]), ("interventions_narrow", [270.0, 420.0])] {
+    for (name, size) in [
+        ("interventions", [340.0, 420.0]),
+        ("interventions_narrow", [270.0, 420.0]),
+    ] {
         picture(name, size, || {
             let mut fixture = Fixture::new(Shape(12, 12, 4), 15, |cx, states, ui| {
                 interventions::show(cx, &mut states.interventions, ui);
@@ -110,11 +152,15 @@ fn look() {
         });
     }
     picture("interventions_empty", [340.0, 200.0], || {
-        Fixture::new(GPT2, 15, |cx, states, ui| interventions::show(cx, &mut states.interventions, ui))
+        Fixture::new(GPT2, 15, |cx, states, ui| {
+            interventions::show(cx, &mut states.interventions, ui);
+        })
     });
     for (name, size) in [("head", [340.0, 460.0]), ("head_narrow", [240.0, 460.0])] {
         picture(name, size, || {
-            let mut fixture = Fixture::new(Shape(12, 12, 4), 15, |cx, states, ui| head::show(cx, &mut states.head, ui));
+            let mut fixture = Fixture::new(Shape(12, 12, 4), 15, |cx, states, ui| {
+                head::show(cx, &mut states.head, ui);
+            });
             fixture.select(&[(3, 4), (1, 1)]);
             fixture.edit(&["L3H4=scale(2.5)", "L3H4[9->3]=knockout"]);
             fixture
@@ -126,13 +172,83 @@ fn look() {
         ("readout_narrow", [360.0, 620.0]),
     ] {
         picture(name, size, || {
-            let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui));
+            let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
+                readout::show(cx, &mut states.readout, ui);
+            });
             fixture.edit(&["L3H4=scale(2.5)"]);
             fixture.run(2);
             fixture
         });
     }
     picture("readout_no_edits", [1200.0, 230.0], || {
-        Fixture::new(GPT2, 15, |cx, states, ui| readout::show(cx, &mut states.readout, ui))
+        Fixture::new(GPT2, 15, |cx, states, ui| {
+            readout::show(cx, &mut states.readout, ui);
+        })
     });
+    picture_of(
+        "readout_trace",
+        [1200.0, 230.0],
+        || {
+            Fixture::new(GPT2, 15, |cx, states, ui| {
+                readout::show(cx, &mut states.readout, ui);
+            })
+        },
+        |harness| {
+            for i in 0..12_u64 {
+                let alpha = 1.0 - 0.25 * i as f64;
+                harness.state_mut().edit(&[&format!("L3H4=scale({alpha})")]);
+                harness.state_mut().run(2 + i);
+                harness.run();
+            }
+        },
+    );
+    picture_of(
+        "attention_hover",
+        [620.0, 520.0],
+        || {
+            let mut fixture = Fixture::new(GPT2, 28, |cx, states, ui| {
+                attention::show(cx, &mut states.attention, ui);
+            });
+            fixture.select(&[(3, 4)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            let map = harness.get_by_label_contains("attention map").rect();
+            harness.hover_at(map.min + map.size() * egui::vec2(0.23, 0.6));
+            harness.run_steps(10);
+        },
+    );
+    picture_of(
+        "heads_menu",
+        [420.0, 460.0],
+        || {
+            let mut fixture = Fixture::new(Shape(12, 12, 4), 28, |cx, states, ui| {
+                heads::show(cx, &mut states.heads, ui);
+            });
+            fixture.select(&[(2, 1)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            harness.get_by_label("L2H1 (kv 0)").click_secondary();
+            harness.run();
+        },
+    );
+    picture_of(
+        "arcs_hover",
+        [420.0, 420.0],
+        || {
+            let mut fixture = Fixture::new(GPT2, 60, |cx, states, ui| {
+                arcs::show(cx, &mut states.arcs, ui);
+            });
+            fixture.select(&[(3, 4), (2, 0)]);
+            fixture
+        },
+        |harness| {
+            use egui_kittest::kittest::Queryable as _;
+            harness.get_by_label("Query [7] ·the").hover();
+            harness.run_steps(10);
+        },
+    );
 }

@@ -9,7 +9,7 @@ use crate::session::Shown;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
-use crate::ui::widgets::map::{self, Edge, Map, MapKey};
+use crate::ui::widgets::map::{Edge, Map, MapKey};
 use crate::ui::widgets::scale::number;
 use crate::ui::widgets::{edits, message, tokens};
 
@@ -79,34 +79,41 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     state.update_lines(cx.session.view.hide_sink, &maps);
     let pieces = cx.resolved.map_or(&[][..], |resolved| &resolved.tokens);
     ui.horizontal(|ui| {
-        ui.label(egui::RichText::new("Query").small().color(cx.theme.text_weak));
+        ui.label(
+            egui::RichText::new("Query")
+                .small()
+                .color(cx.theme.text_weak),
+        );
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             ui.label(egui::RichText::new("Key").small().color(cx.theme.text_weak));
         });
     });
     let column = column_width(ui, pieces, n_tokens);
-    egui::ScrollArea::vertical().id_salt("arcs").auto_shrink(false).show_viewport(ui, |ui, viewport| {
-        ui.set_min_height(ROW * n_tokens as f32);
-        let rect = Rect::from_min_size(
-            ui.min_rect().min,
-            vec2(ui.available_width(), ROW * n_tokens as f32),
-        );
-        let sheet = Sheet {
-            rect,
-            column,
-            visible: (viewport.top() / ROW).max(0.0) as usize
-                ..((viewport.bottom() / ROW).ceil() as usize).min(n_tokens),
-        };
-        if stale {
-            ui.multiply_opacity(0.5);
-        }
-        sheet.lines(cx, state, ui);
-        let hovered = sheet.tokens(cx, ui, pieces, state.hovered);
-        if hovered != state.hovered {
-            state.hovered = hovered;
-            ui.ctx().request_repaint();
-        }
-    });
+    egui::ScrollArea::vertical()
+        .id_salt("arcs")
+        .auto_shrink(false)
+        .show_viewport(ui, |ui, viewport| {
+            ui.set_min_height(ROW * n_tokens as f32);
+            let rect = Rect::from_min_size(
+                ui.min_rect().min,
+                vec2(ui.available_width(), ROW * n_tokens as f32),
+            );
+            let sheet = Sheet {
+                rect,
+                column,
+                visible: (viewport.top() / ROW).max(0.0) as usize
+                    ..((viewport.bottom() / ROW).ceil() as usize).min(n_tokens),
+            };
+            if stale {
+                ui.multiply_opacity(0.5);
+            }
+            sheet.lines(cx, state, ui);
+            let hovered = sheet.tokens(cx, ui, pieces, state.hovered);
+            if hovered != state.hovered {
+                state.hovered = hovered;
+                ui.ctx().request_repaint();
+            }
+        });
 }
 
 fn toolbar(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
@@ -118,12 +125,28 @@ fn toolbar(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
                 .logarithmic(true)
                 .smallest_positive(0.001)
                 .custom_formatter(|value, _| format!("{:.1} %", value * 100.0))
-                .custom_parser(|text| Some(text.trim().trim_end_matches('%').trim().parse::<f64>().ok()? / 100.0)),
+                .custom_parser(|text| {
+                    Some(
+                        text.trim()
+                            .trim_end_matches('%')
+                            .trim()
+                            .parse::<f64>()
+                            .ok()?
+                            / 100.0,
+                    )
+                }),
         )
         .labelled_by(label.id)
         .on_hover_text("Lines weaker than this share of the strongest are left out");
         ui.separator();
-        for (i, head) in cx.session.view.selection.iter().take(MOST_HEADS).enumerate() {
+        for (i, head) in cx
+            .session
+            .view
+            .selection
+            .iter()
+            .take(MOST_HEADS)
+            .enumerate()
+        {
             let (rect, _) = ui.allocate_exact_size(vec2(14.0, 4.0), Sense::HOVER);
             ui.painter().rect_filled(rect, 2.0, cx.theme.series(i));
             ui.label(edits::head_name(&cx.model.spec, *head));
@@ -141,7 +164,9 @@ impl State {
         for map in maps {
             let key = map.key();
             let at = known.iter().position(|lines| {
-                lines.key == key && lines.threshold == self.threshold && lines.hide_sink == hide_sink
+                lines.key == key
+                    && lines.threshold.to_bits() == self.threshold.to_bits()
+                    && lines.hide_sink == hide_sink
             });
             self.lines.push(match at {
                 Some(at) => known.swap_remove(at),
@@ -221,7 +246,7 @@ impl Sheet {
     fn lines(&self, cx: &ViewContext<'_>, state: &State, ui: &Ui) {
         let several = state.lines.len() > 1;
         for (i, lines) in state.lines.iter().enumerate() {
-            let scale = map::scale(&cx.session.view, lines.full);
+            let scale = cx.session.view.color_scale(lines.full);
             for edge in &lines.edges {
                 let (low, high) = (edge.key.min(edge.query), edge.key.max(edge.query));
                 if high < self.visible.start || low >= self.visible.end {
@@ -229,7 +254,11 @@ impl Sheet {
                 }
                 let strength = (edge.value.abs() / lines.full).clamp(0.0, 1.0);
                 let color = if scale.map.is_diverging() && !several {
-                    if edge.value > 0.0 { cx.theme.positive } else { cx.theme.negative }
+                    if edge.value > 0.0 {
+                        cx.theme.positive
+                    } else {
+                        cx.theme.negative
+                    }
                 } else {
                     cx.theme.series(i)
                 };
@@ -240,7 +269,11 @@ impl Sheet {
                     Some(false) => 0.05 * strength,
                     None => strength.powf(0.8),
                 };
-                let width = if lit == Some(true) { 1.5 + 2.0 * strength } else { 0.5 + 2.0 * strength };
+                let width = if lit == Some(true) {
+                    1.5 + 2.0 * strength
+                } else {
+                    0.5 + 2.0 * strength
+                };
                 let stroke = Stroke::new(width, color.gamma_multiply(opacity));
                 ui.painter().line_segment(self.ends(edge), stroke);
             }
@@ -285,13 +318,9 @@ impl Sheet {
                 };
                 let text = tokens::label(pieces, position, MAX_CHARS);
                 let color = token_color(cx, pieces, position, is_lit);
-                ui.painter().with_clip_rect(rect.intersect(ui.clip_rect())).text(
-                    at,
-                    anchor,
-                    text,
-                    font(),
-                    color,
-                );
+                ui.painter()
+                    .with_clip_rect(rect.intersect(ui.clip_rect()))
+                    .text(at, anchor, text, font(), color);
                 if response.hovered() {
                     response.on_hover_ui(|ui| tooltip(cx, ui, pieces, column, position));
                 }
@@ -326,9 +355,11 @@ fn is_lit(
     }
     match cx.focus.hovered()? {
         Item::Token(position) => Some(edge.query == position || edge.key == position),
-        Item::Cell { head: other, query, key } if other == head => {
-            Some((edge.query, edge.key) == (query, key))
-        }
+        Item::Cell {
+            head: other,
+            query,
+            key,
+        } if other == head => Some((edge.query, edge.key) == (query, key)),
         Item::Cell { .. } => Some(false),
         Item::Head(other) => cx
             .session

@@ -11,7 +11,7 @@ use crate::session::{Shown, View};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
-use crate::ui::widgets::map::{self, Map, MapKey};
+use crate::ui::widgets::map::{Map, MapKey};
 use crate::ui::widgets::scale;
 use crate::ui::widgets::{edits, message, tokens};
 
@@ -50,7 +50,12 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         .filter_map(|head| Map::new(cx, *head, cx.session.view.shown))
         .collect();
     let Some(first) = maps.first() else {
-        message::empty(ui, cx.theme, "No result yet", "The maps appear as soon as the first run is through.");
+        message::empty(
+            ui,
+            cx.theme,
+            "No result yet",
+            "The maps appear as soon as the first run is through.",
+        );
         return;
     };
     let n_tokens = first.n_tokens();
@@ -59,9 +64,13 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     }
     if selection.len() > maps.len() {
         ui.label(
-            egui::RichText::new(format!("{} of {} selected heads", maps.len(), selection.len()))
-                .small()
-                .color(cx.theme.text_weak),
+            egui::RichText::new(format!(
+                "{} of {} selected heads",
+                maps.len(),
+                selection.len()
+            ))
+            .small()
+            .color(cx.theme.text_weak),
         );
     }
     let window = match state.window {
@@ -153,9 +162,25 @@ impl Tile<'_> {
         let stale = cx.live.is_old(self.map.layer.run);
         self.title(cx, ui, stale);
         let lit = cx.focus.hovered_positions();
-        labels::keys(cx, ui, self.rect, &self.window, self.pieces, lit.map(|lit| lit.1), self.n());
+        labels::keys(
+            cx,
+            ui,
+            self.rect,
+            &self.window,
+            self.pieces,
+            lit.map(|lit| lit.1),
+            self.n(),
+        );
         if self.left_labels {
-            labels::queries(cx, ui, self.rect, &self.window, self.pieces, lit.map(|lit| lit.0), self.n());
+            labels::queries(
+                cx,
+                ui,
+                self.rect,
+                &self.window,
+                self.pieces,
+                lit.map(|lit| lit.0),
+                self.n(),
+            );
         }
         let head = self.map.head;
         let response = ui.interact(
@@ -196,7 +221,11 @@ impl Tile<'_> {
         let name = edits::head_name(&cx.model.spec, self.map.head);
         ui.label(egui::RichText::new(name).strong().color(cx.theme.text));
         if let Some(badge) = edits::badge(cx.session, &cx.model.spec, self.map.head) {
-            ui.label(egui::RichText::new(badge).strong().color(cx.theme.cell_edited));
+            ui.label(
+                egui::RichText::new(badge)
+                    .strong()
+                    .color(cx.theme.cell_edited),
+            );
         }
         if stale {
             message::tag(&mut ui, cx.theme, "old", "A newer result is on its way");
@@ -210,13 +239,20 @@ impl Tile<'_> {
             );
         }
         if self.map.shown == Shown::Change && self.map.before.is_none() {
-            message::tag(&mut ui, cx.theme, "no unedited run yet", "The change is against the unedited run");
+            message::tag(
+                &mut ui,
+                cx.theme,
+                "no unedited run yet",
+                "The change is against the unedited run",
+            );
         }
     }
 
     /// Hovered row and column, crosses on knocked-out edges, the keyboard's cell.
     fn marks(&self, cx: &ViewContext<'_>, ui: &Ui, lit: Option<(usize, usize)>) {
-        let painter = ui.painter().with_clip_rect(self.rect.intersect(ui.clip_rect()));
+        let painter = ui
+            .painter()
+            .with_clip_rect(self.rect.intersect(ui.clip_rect()));
         painter.rect_stroke(self.rect, 0.0, (1.0, cx.theme.line), StrokeKind::Inside);
         if let Some((query, key)) = lit
             && query < self.n()
@@ -226,7 +262,12 @@ impl Tile<'_> {
             let row = Rect::from_x_y_ranges(self.rect.x_range(), cell.y_range());
             let column = Rect::from_x_y_ranges(cell.x_range(), self.rect.y_range());
             for band in [row, column] {
-                painter.rect_stroke(band, 0.0, (1.0, cx.theme.hover_stroke.gamma_multiply(0.7)), StrokeKind::Outside);
+                painter.rect_stroke(
+                    band,
+                    0.0,
+                    (1.0, cx.theme.hover_stroke.gamma_multiply(0.4)),
+                    StrokeKind::Outside,
+                );
             }
             painter.rect_stroke(cell, 0.0, (1.5, cx.theme.hover_stroke), StrokeKind::Outside);
         }
@@ -256,7 +297,7 @@ impl Tile<'_> {
                 input.smooth_scroll_delta = Vec2::ZERO;
                 zoom
             });
-            if turned != 1.0 {
+            if (turned - 1.0).abs() > f32::EPSILON {
                 let share = (at - self.rect.min) / self.rect.size();
                 window = window.zoomed(turned, share, n_tokens);
             }
@@ -269,7 +310,11 @@ impl Tile<'_> {
             if response.clicked() && key <= query {
                 state.cursor = Some((query, key));
                 response.request_focus();
-                cx.push(Action::ToggleKnockout { head: self.map.head, query, key });
+                cx.push(Action::ToggleKnockout {
+                    head: self.map.head,
+                    query,
+                    key,
+                });
             }
             if response.hovered() && !response.dragged() {
                 let head = self.map.head;
@@ -301,22 +346,35 @@ impl Tile<'_> {
         ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
         let (mut query, mut key) = state.cursor.unwrap_or((n - 1, 0));
         let pressed = |key| ui.input(|input| input.num_presses(key));
-        query = (query + pressed(Key::ArrowDown)).saturating_sub(pressed(Key::ArrowUp)).min(n - 1);
-        key = (key + pressed(Key::ArrowRight)).saturating_sub(pressed(Key::ArrowLeft)).min(query);
+        query = (query + pressed(Key::ArrowDown))
+            .saturating_sub(pressed(Key::ArrowUp))
+            .min(n - 1);
+        key = (key + pressed(Key::ArrowRight))
+            .saturating_sub(pressed(Key::ArrowLeft))
+            .min(query);
         state.cursor = Some((query, key));
         let cell = self.window.cell_rect(self.rect, query, key);
-        let painter = ui.painter().with_clip_rect(self.rect.expand(2.0).intersect(ui.clip_rect()));
+        let painter = ui
+            .painter()
+            .with_clip_rect(self.rect.expand(2.0).intersect(ui.clip_rect()));
         painter.rect_stroke(cell, 0.0, (2.0, cx.theme.accent), StrokeKind::Outside);
         painter.rect_stroke(self.rect, 0.0, (1.0, cx.theme.accent), StrokeKind::Outside);
         if pressed(Key::Space) > 0 {
-            cx.push(Action::ToggleKnockout { head: self.map.head, query, key });
+            cx.push(Action::ToggleKnockout {
+                head: self.map.head,
+                query,
+                key,
+            });
         }
-        let zoom = 1.4_f32.powi(
-            (pressed(Key::Plus) + pressed(Key::Equals)) as i32 - pressed(Key::Minus) as i32,
-        );
+        let zoom = 1.4_f32
+            .powi((pressed(Key::Plus) + pressed(Key::Equals)) as i32 - pressed(Key::Minus) as i32);
         let share = (cell.center() - self.rect.min) / self.rect.size();
-        if zoom != 1.0 {
-            state.window = Some((self.window.zoomed(zoom, share.clamp(Vec2::ZERO, Vec2::splat(1.0)), n), n));
+        if (zoom - 1.0).abs() > f32::EPSILON {
+            state.window = Some((
+                self.window
+                    .zoomed(zoom, share.clamp(Vec2::ZERO, Vec2::splat(1.0)), n),
+                n,
+            ));
         }
         if pressed(Key::Home) > 0 {
             state.window = None;
@@ -326,29 +384,38 @@ impl Tile<'_> {
     fn tooltip(&self, cx: &ViewContext<'_>, ui: &mut Ui, query: usize, key: usize) {
         ui.strong(edits::head_name(&cx.model.spec, self.map.head));
         let at = |position| tokens::at(self.pieces, position);
-        egui::Grid::new("cell").num_columns(2).spacing([10.0, 2.0]).show(ui, |ui| {
-            let mut row = |name: &str, value: String| {
-                ui.label(egui::RichText::new(name).color(cx.theme.text_weak));
-                ui.monospace(value);
-                ui.end_row();
-            };
-            row("Src", at(key));
-            row("Dest", at(query));
-            if key > query {
-                row("Val", "N/A (after the query)".into());
-                return;
-            }
-            row("Val", format!("{:.6}", self.map.attention(query, key)));
-            if let Some(before) = self.map.attention_before(query, key)
-                && cx.live.current_side() == crate::experiment::Side::After
-            {
-                row("Before", format!("{before:.6}"));
-                row("Change", format!("{:+.6}", self.map.attention(query, key) - before));
-            }
-            let norm = self.map.value_norm(key);
-            row("‖v‖", format!("{norm:.4}"));
-            row("Val·‖v‖", format!("{:.6}", self.map.attention(query, key) * norm));
-        });
+        egui::Grid::new("cell")
+            .num_columns(2)
+            .spacing([10.0, 2.0])
+            .show(ui, |ui| {
+                let mut row = |name: &str, value: String| {
+                    ui.label(egui::RichText::new(name).color(cx.theme.text_weak));
+                    ui.monospace(value);
+                    ui.end_row();
+                };
+                row("Src", at(key));
+                row("Dest", at(query));
+                if key > query {
+                    row("Val", "N/A (after the query)".into());
+                    return;
+                }
+                row("Val", format!("{:.6}", self.map.attention(query, key)));
+                if let Some(before) = self.map.attention_before(query, key)
+                    && cx.live.current_side() == crate::experiment::Side::After
+                {
+                    row("Before", format!("{before:.6}"));
+                    row(
+                        "Change",
+                        format!("{:+.6}", self.map.attention(query, key) - before),
+                    );
+                }
+                let norm = self.map.value_norm(key);
+                row("‖v‖", format!("{norm:.4}"));
+                row(
+                    "Val·‖v‖",
+                    format!("{:.6}", self.map.attention(query, key) * norm),
+                );
+            });
         if key <= query {
             let action = if edits::is_knocked_out(cx.session, self.map.head, query, key) {
                 "Click frees this edge"
@@ -378,7 +445,7 @@ impl State {
             .collect();
         let top = largest.iter().map(|(.., value)| *value).fold(0.0, f32::max);
         self.largest = largest;
-        map::scale(view, top)
+        view.color_scale(top)
     }
 }
 
@@ -388,19 +455,37 @@ fn toolbar(cx: &ViewContext<'_>, ui: &mut Ui) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         for (shown, label, hint) in [
-            (Shown::Attention, "Attention", "A[i, j]: what query i reads from key j"),
-            (Shown::ValueWeighted, "Value-weighted", "A[i, j] · ‖v_j‖: attention to empty values fades"),
-            (Shown::Change, "Change", "Attention with the edits minus attention without them"),
+            (
+                Shown::Attention,
+                "Attention",
+                "A[i, j]: what query i reads from key j",
+            ),
+            (
+                Shown::ValueWeighted,
+                "Value-weighted",
+                "A[i, j] · ‖v_j‖: attention to empty values fades",
+            ),
+            (
+                Shown::Change,
+                "Change",
+                "Attention with the edits minus attention without them",
+            ),
         ] {
-            ui.selectable_value(&mut next.shown, shown, label).on_hover_text(hint);
+            ui.selectable_value(&mut next.shown, shown, label)
+                .on_hover_text(hint);
         }
         ui.separator();
         ui.checkbox(&mut next.log_scale, "Log")
             .on_hover_text("Colours by powers of ten, four of them");
-        ui.checkbox(&mut next.hide_sink, "Hide sink")
-            .on_hover_text("Leaves the first key out of the colours: heads that have nothing to do look at it");
+        ui.checkbox(&mut next.hide_sink, "Hide sink").on_hover_text(
+            "Leaves the first key out of the colours: heads that have nothing to do look at it",
+        );
         ui.separator();
-        let map = if view.shown == Shown::Change { &mut next.diverging } else { &mut next.colormap };
+        let map = if view.shown == Shown::Change {
+            &mut next.diverging
+        } else {
+            &mut next.colormap
+        };
         color_picker(ui, map, view.shown == Shown::Change);
     });
     if next != *view {
@@ -425,7 +510,11 @@ fn color_picker(ui: &mut Ui, map: &mut Colormap, diverging: bool) {
                     for i in 0..24 {
                         let x = rect.left() + i as f32 * 2.0;
                         let strip = Rect::from_min_size(pos2(x, rect.top()), vec2(2.5, 12.0));
-                        ui.painter().rect_filled(strip, 0.0, scale::sample(*choice, i as f32 / 23.0));
+                        ui.painter().rect_filled(
+                            strip,
+                            0.0,
+                            scale::sample(*choice, i as f32 / 23.0),
+                        );
                     }
                     ui.selectable_value(map, *choice, choice.name());
                 });

@@ -41,29 +41,32 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
         );
         return;
     };
-    egui::ScrollArea::vertical().id_salt("head").auto_shrink([false, true]).show(ui, |ui| {
-        title(cx, ui, head);
-        factor(cx, ui, head);
-        ablations(cx, ui, head);
-        ui.add_space(4.0);
-        let Some(map) = Map::new(cx, head, Shown::Attention) else {
-            ui.weak("No result yet");
-            return;
-        };
-        let stale = cx.live.is_old(map.layer.run);
-        let pieces = cx.resolved.map_or(&[][..], |resolved| &resolved.tokens);
-        let seen = state.seen(&map);
-        ui.scope(|ui| {
-            if stale {
-                ui.multiply_opacity(0.5);
-            }
-            facts(cx, ui, seen);
+    egui::ScrollArea::vertical()
+        .id_salt("head")
+        .auto_shrink([false, true])
+        .show(ui, |ui| {
+            title(cx, ui, head);
+            factor(cx, ui, head);
+            ablations(cx, ui, head);
             ui.add_space(4.0);
-            edges(cx, ui, head, seen, pieces, map.n_tokens());
+            let Some(map) = Map::new(cx, head, Shown::Attention) else {
+                ui.weak("No result yet");
+                return;
+            };
+            let stale = cx.live.is_old(map.layer.run);
+            let pieces = cx.resolved.map_or(&[][..], |resolved| &resolved.tokens);
+            let seen = state.seen(&map);
+            ui.scope(|ui| {
+                if stale {
+                    ui.multiply_opacity(0.5);
+                }
+                facts(cx, ui, seen);
+                ui.add_space(4.0);
+                edges(cx, ui, head, seen, pieces, map.n_tokens());
+            });
+            ui.checkbox(&mut state.with_first, "List edges to the first key")
+                .on_hover_text("The first key is a sink: heads that have nothing to do look at it");
         });
-        ui.checkbox(&mut state.with_first, "List edges to the first key")
-            .on_hover_text("The first key is a sink: heads that have nothing to do look at it");
-    });
 }
 
 impl State {
@@ -134,9 +137,17 @@ fn ablations(cx: &ViewContext<'_>, ui: &mut Ui, head: HeadId) {
             cx.push(Action::ToggleAblation(vec![head]));
         }
         for (label, op, hint) in [
-            ("Mean", Op::Mean, "z becomes its mean over positions in the unedited run"),
+            (
+                "Mean",
+                Op::Mean,
+                "z becomes its mean over positions in the unedited run",
+            ),
             ("Resample", Op::Resample, "z is taken from prompt B's run"),
-            ("Uniform", Op::Uniform, "Equal attention on every key that the mask allows"),
+            (
+                "Uniform",
+                Op::Uniform,
+                "Equal attention on every key that the mask allows",
+            ),
         ] {
             let edit = Edit::new(Target::Head(head), op);
             let row = cx
@@ -161,7 +172,11 @@ fn ablations(cx: &ViewContext<'_>, ui: &mut Ui, head: HeadId) {
 
 /// Means over this prompt's queries. Not scores of the head: those need many prompts.
 fn facts(cx: &ViewContext<'_>, ui: &mut Ui, seen: &Seen) {
-    ui.label(RichText::new("Mean attention, this prompt").small().color(cx.theme.text_weak));
+    ui.label(
+        RichText::new("Mean attention, this prompt")
+            .small()
+            .color(cx.theme.text_weak),
+    );
     match seen.facts {
         None => {
             ui.weak("Two tokens or more are needed");
@@ -214,12 +229,25 @@ fn edges(
     pieces: &[Piece],
     n_tokens: usize,
 ) {
-    ui.label(RichText::new("Strongest edges, query ← key").small().color(cx.theme.text_weak));
+    ui.label(
+        RichText::new("Strongest edges, query ← key")
+            .small()
+            .color(cx.theme.text_weak),
+    );
     // A knocked-out edge has no weight and so would leave the list, with no way back from here.
     let gone = edits::knocked_out(cx.session, head)
         .filter(|(query, key)| *query < n_tokens && key <= query)
-        .filter(|(query, key)| !seen.edges.iter().any(|edge| (edge.query, edge.key) == (*query, *key)))
-        .map(|(query, key)| Edge { query, key, value: 0.0 });
+        .filter(|(query, key)| {
+            !seen
+                .edges
+                .iter()
+                .any(|edge| (edge.query, edge.key) == (*query, *key))
+        })
+        .map(|(query, key)| Edge {
+            query,
+            key,
+            value: 0.0,
+        });
     ui.spacing_mut().item_spacing.y = 0.0;
     for edge in gone.chain(seen.edges.iter().copied()) {
         let Edge { query, key, value } = edge;
@@ -231,7 +259,9 @@ fn edges(
         );
         let hovered = cx.focus.hovered() == Some(Item::Cell { head, query, key });
         let text = if out {
-            RichText::new(format!("× {name}")).strikethrough().color(cx.theme.cell_edited)
+            RichText::new(format!("× {name}"))
+                .strikethrough()
+                .color(cx.theme.cell_edited)
         } else if hovered {
             RichText::new(&name).color(cx.theme.hover_stroke)
         } else {

@@ -4,6 +4,7 @@ use egui::{Align2, FontId, Key, Rect, Response, Role, Sense, Ui, WidgetInfo, pos
 
 use super::paint::{self, CellFlags, GridDraw, GridRow};
 use crate::colormap::ColorScale;
+use crate::edit::describe;
 use crate::ids::HeadId;
 use crate::session::Shown;
 use crate::ui::action::Action;
@@ -44,7 +45,12 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     let spec = &cx.model.spec;
     let outer = ui.available_rect_before_wrap();
     let body = Rect::from_min_max(outer.min + HEADER, outer.max);
-    let pitch = pitch(body.size(), spec.n_heads, spec.n_layers, ui.pixels_per_point());
+    let pitch = pitch(
+        body.size(),
+        spec.n_heads,
+        spec.n_layers,
+        ui.pixels_per_point(),
+    );
     let size = vec2(spec.n_heads as f32, spec.n_layers as f32) * pitch;
 
     let keyboard = keyboard(cx, ui, outer);
@@ -91,12 +97,7 @@ fn visible(range: egui::Rangef, pitch: f32, count: usize) -> std::ops::Range<usi
     first.min(count)..end.min(count)
 }
 
-fn draw(
-    cx: &ViewContext<'_>,
-    ui: &Ui,
-    layout: &Layout,
-    rows: std::ops::Range<usize>,
-) {
+fn draw(cx: &ViewContext<'_>, ui: &Ui, layout: &Layout, rows: std::ops::Range<usize>) {
     let spec = &cx.model.spec;
     let view = &cx.session.view;
     let hovered = cx.focus.hovered_head();
@@ -205,8 +206,15 @@ fn cell(
     );
     response.widget_info(|| {
         let name = edits::head_name(&cx.model.spec, head);
-        let label = badge.as_ref().map_or_else(|| name.clone(), |badge| format!("{name} {badge}"));
-        WidgetInfo::selected(Role::Button, ui.is_enabled(), selection.contains(&head), label)
+        let label = badge
+            .as_ref()
+            .map_or_else(|| name.clone(), |badge| format!("{name} {badge}"));
+        WidgetInfo::selected(
+            Role::Button,
+            ui.is_enabled(),
+            selection.contains(&head),
+            label,
+        )
     });
     if let Some(badge) = &badge {
         draw_badge(cx, ui, rect, badge);
@@ -223,7 +231,11 @@ fn cell(
         cx.push(Action::ToggleAblation(vec![head]));
     }
     scale_by_drag(cx, state, &response, head, modifiers.alt);
-    let heads: &[HeadId] = if selection.contains(&head) { selection } else { &[head] };
+    let heads: &[HeadId] = if selection.contains(&head) {
+        selection
+    } else {
+        &[head]
+    };
     response.context_menu(|ui| head_menu::show(ui, cx, heads));
     if response.hovered() {
         cx.push(Action::Hover(Item::Head(head)));
@@ -259,7 +271,7 @@ fn scale_by_drag(
                     factor,
                 });
             }
-            response.show_tooltip_text(format!("α {}", edits::trimmed(factor)));
+            response.show_tooltip_text(format!("α {}", describe::trimmed(factor)));
         } else if response.drag_stopped() {
             state.scaling = None;
         }
@@ -269,11 +281,16 @@ fn scale_by_drag(
 fn draw_badge(cx: &ViewContext<'_>, ui: &Ui, cell: Rect, text: &str) {
     let size = (cell.height() * 0.34).clamp(9.0, 12.0);
     let painter = ui.painter();
-    let galley = painter.layout_no_wrap(text.into(), FontId::proportional(size), cx.theme.on_edited);
+    let galley =
+        painter.layout_no_wrap(text.into(), FontId::proportional(size), cx.theme.on_edited);
     let room = galley.size() + vec2(4.0, 0.0);
     // A badge wider than its cell would cover the neighbour. A factor is then only called one.
     if room.x > cell.width() && text.chars().count() > 1 {
-        let sign = text.chars().next().filter(|sign| *sign != '×').unwrap_or('α');
+        let sign = text
+            .chars()
+            .next()
+            .filter(|sign| *sign != '×')
+            .unwrap_or('α');
         draw_badge(cx, ui, cell, &sign.to_string());
         return;
     }
@@ -293,7 +310,11 @@ fn tooltip(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, head: HeadId) {
         return;
     };
     let key = map.key();
-    if state.strongest.as_ref().is_none_or(|(known, _)| *known != key) {
+    if state
+        .strongest
+        .as_ref()
+        .is_none_or(|(known, _)| *known != key)
+    {
         let edge = map.strongest(1, 1).first().copied();
         state.strongest = Some((key, edge));
     }
@@ -315,14 +336,24 @@ fn tooltip(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, head: HeadId) {
 fn headers(cx: &ViewContext<'_>, ui: &Ui, outer: Rect, body: Rect, layout: &Layout) {
     let spec = &cx.model.spec;
     let hovered = cx.focus.hovered_head();
-    let left = Rect::from_min_max(pos2(outer.left(), body.top()), pos2(body.left(), body.bottom()));
-    let top = Rect::from_min_max(pos2(body.left(), outer.top()), pos2(body.right(), body.top()));
+    let left = Rect::from_min_max(
+        pos2(outer.left(), body.top()),
+        pos2(body.left(), body.bottom()),
+    );
+    let top = Rect::from_min_max(
+        pos2(body.left(), outer.top()),
+        pos2(body.right(), body.top()),
+    );
     // Labels of neighbours must not touch: only every so many where cells are small.
     let every = (20.0 / layout.pitch).ceil() as usize;
     for layer in 0..spec.n_layers {
         let cell = layout.cell(HeadId::new(layer, 0));
         let rect = Rect::from_x_y_ranges(left.x_range(), cell.y_range());
-        let heads = || (0..spec.n_heads).map(|head| HeadId::new(layer, head)).collect();
+        let heads = || {
+            (0..spec.n_heads)
+                .map(|head| HeadId::new(layer, head))
+                .collect()
+        };
         let name = Header {
             name: format!("L{layer}"),
             long: format!("Layer {layer}"),
@@ -335,7 +366,11 @@ fn headers(cx: &ViewContext<'_>, ui: &Ui, outer: Rect, body: Rect, layout: &Layo
     for head in 0..spec.n_heads {
         let cell = layout.cell(HeadId::new(0, head));
         let rect = Rect::from_x_y_ranges(cell.x_range(), top.y_range());
-        let heads = || (0..spec.n_layers).map(|layer| HeadId::new(layer, head)).collect();
+        let heads = || {
+            (0..spec.n_layers)
+                .map(|layer| HeadId::new(layer, head))
+                .collect()
+        };
         let lit = hovered.is_some_and(|hovered| hovered.head == head);
         let name = Header {
             name: format!("{head}"),
@@ -386,7 +421,13 @@ fn header(
     };
     if header.drawn {
         let font = FontId::proportional(11.0);
-        painter.text(rect.center(), Align2::CENTER_CENTER, &header.name, font, color);
+        painter.text(
+            rect.center(),
+            Align2::CENTER_CENTER,
+            &header.name,
+            font,
+            color,
+        );
     }
     if let Some(badge) = &header.badge {
         let at = pos2(rect.right() - 1.0, rect.top());
@@ -400,5 +441,8 @@ fn header(
         });
     }
     response.context_menu(|ui| head_menu::show(ui, cx, &heads()));
-    response.on_hover_text(format!("{}: click selects, right click acts on all", header.long));
+    response.on_hover_text(format!(
+        "{}: click selects, right click acts on all",
+        header.long
+    ));
 }

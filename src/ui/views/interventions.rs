@@ -46,12 +46,15 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     if state.typing.as_ref().is_some_and(|(i, _)| *i >= rows.len()) {
         state.typing = None;
     }
-    egui::ScrollArea::vertical().id_salt("edits").auto_shrink([false, true]).show(ui, |ui| {
-        ui.spacing_mut().item_spacing.y = 4.0;
-        for i in 0..rows.len() {
-            row::show(cx, state, ui, i, error.filter(|_| named == Some(i)));
-        }
-    });
+    egui::ScrollArea::vertical()
+        .id_salt("edits")
+        .auto_shrink([false, true])
+        .show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 4.0;
+            for i in 0..rows.len() {
+                row::show(cx, state, ui, i, error.filter(|_| named == Some(i)));
+            }
+        });
 }
 
 fn header(cx: &ViewContext<'_>, ui: &mut Ui) {

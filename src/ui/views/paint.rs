@@ -56,6 +56,7 @@ impl Window {
     }
 
     /// A window of `span` cells in which the cell coordinates under a point stay there.
+    #[must_use]
     pub fn zoomed(&self, factor: f32, share: Vec2, n_tokens: usize) -> Self {
         let n = n_tokens as f32;
         let span = (self.span / factor).clamp(1.0_f32.min(n), n);
@@ -67,6 +68,7 @@ impl Window {
         .kept_inside(n_tokens)
     }
 
+    #[must_use]
     pub fn panned(&self, cells: Vec2, n_tokens: usize) -> Self {
         Self {
             key: self.key + cells.x,
@@ -120,6 +122,7 @@ pub struct GridRow<'a> {
 
 /// How a thumbnail is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each may stand with any other")]
 pub struct CellFlags {
     pub edited: bool,
     pub hovered: bool,

@@ -23,7 +23,7 @@ pub struct State {
 /// Widths at which the parts stand beside each other.
 const THREE_COLUMNS: f32 = 880.0;
 const TWO_COLUMNS: f32 = 540.0;
-const SIDE: f32 = 250.0;
+const SIDE: f32 = 260.0;
 
 pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     if let Some(error) = &cx.live.error {
@@ -34,30 +34,40 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     let width = ui.available_width();
     let height = ui.available_height();
     if width < TWO_COLUMNS {
-        egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
-            question(cx, state, ui);
-            ui.separator();
-            answer_table(cx, state, ui, 260.0);
-            ui.separator();
-            state.trace.show(cx, ui, 140.0);
-        });
+        egui::ScrollArea::vertical()
+            .id_salt("question")
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                question(cx, state, ui);
+                ui.separator();
+                answer_table(cx, state, ui, 260.0);
+                ui.separator();
+                state.trace.show(cx, ui, 140.0);
+            });
         return;
     }
     let trace_beside = width >= THREE_COLUMNS;
     ui.horizontal_top(|ui| {
         column(ui, SIDE, height, |ui| {
-            egui::ScrollArea::vertical().id_salt("question").auto_shrink(false).show(ui, |ui| {
-                question(cx, state, ui);
-                if !trace_beside {
-                    ui.separator();
-                    state.trace.show(cx, ui, 140.0);
-                }
-            });
+            egui::ScrollArea::vertical()
+                .id_salt("question")
+                .auto_shrink(false)
+                .show(ui, |ui| {
+                    question(cx, state, ui);
+                    if !trace_beside {
+                        ui.separator();
+                        state.trace.show(cx, ui, 140.0);
+                    }
+                });
         });
         ui.separator();
         let rest = ui.available_width();
-        let trace = (rest * 0.38).min(420.0);
-        let table = if trace_beside { rest - trace - 18.0 } else { rest };
+        let trace = (rest * 0.34).min(360.0);
+        let table = if trace_beside {
+            rest - trace - 18.0
+        } else {
+            rest
+        };
         column(ui, table, height, |ui| answer_table(cx, state, ui, height));
         if trace_beside {
             ui.separator();
@@ -130,7 +140,12 @@ fn answer_table(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, height: f3
                 "This checkpoint has no unembedding: attention can be looked at, next tokens cannot.",
             );
         } else if cx.live.error.is_none() {
-            message::empty(ui, cx.theme, "No result yet", "The likeliest next tokens appear here.");
+            message::empty(
+                ui,
+                cx.theme,
+                "No result yet",
+                "The likeliest next tokens appear here.",
+            );
         }
         return;
     }

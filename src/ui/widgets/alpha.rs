@@ -23,7 +23,9 @@ pub fn slider(ui: &mut Ui, name: &str, value: f64) -> Option<f64> {
                 .step_by(STEP)
                 .show_value(false),
         );
-        slider.widget_info(|| egui::WidgetInfo::slider(ui.is_enabled(), value, format!("α of {name}")));
+        slider.widget_info(|| {
+            egui::WidgetInfo::slider(ui.is_enabled(), value, format!("α of {name}"))
+        });
         let field = ui.add(
             DragValue::new(&mut next)
                 .speed(STEP)
@@ -39,9 +41,11 @@ pub fn slider(ui: &mut Ui, name: &str, value: f64) -> Option<f64> {
         if slider.contains_pointer() && !field_focused {
             next = wheel(ui, next);
         }
-        slider.on_hover_text("Drag or turn the wheel; double click for 1; type for values beyond ±10");
+        slider.on_hover_text(
+            "Drag or turn the wheel; double click for 1; type for values beyond ±10",
+        );
     });
-    (next != value).then_some(next)
+    (next.to_bits() != value.to_bits()).then_some(next)
 }
 
 /// α after a drag of so many points, in steps.

@@ -1,6 +1,6 @@
-//! Which edits touch a head, and the badge that says so.
+//! Which edits of a session touch a head.
 
-use crate::edit::{Edit, Op, Positions, Target};
+use crate::edit::{Edit, Op, Positions, Target, describe};
 use crate::ids::HeadId;
 use crate::model::spec::ModelSpec;
 use crate::session::Session;
@@ -16,71 +16,23 @@ pub fn rows_of<'a>(
         .edits
         .iter()
         .enumerate()
-        .filter(move |(_, row)| match row.edit.target {
-            Target::Head(target) | Target::Edge { head: target, .. } => target == head,
-            Target::KvHead(kv) => kv.layer == head.layer && kv.kv_head == spec.kv_head_of(head.head),
-            Target::Attention(_) | Target::Mlp(_) | Target::Resid(_) => false,
-        })
+        .filter(move |(_, row)| row.edit.target.is_of_head(head, spec.group_size()))
         .map(|(i, row)| (i, &row.edit, row.enabled))
 }
 
 /// The mark that an edited head's cell wears; `None` where no edit is on.
 pub fn badge(session: &Session, spec: &ModelSpec, head: HeadId) -> Option<String> {
-    let mut edits = rows_of(session, spec, head)
-        .filter(|(_, _, enabled)| *enabled)
-        .map(|(_, edit, _)| edit);
-    let first = mark(&edits.next()?.op);
-    let more = edits.count();
-    Some(if more == 0 {
-        first
-    } else {
-        format!("{first}+{more}")
-    })
+    describe::badge(switched_on(session), head, spec.group_size())
 }
 
 /// The mark of the edits on a layer's attention output.
 pub fn layer_badge(session: &Session, layer: usize) -> Option<String> {
-    session
-        .experiment
-        .edits
-        .iter()
-        .rev()
-        .find(|row| row.enabled && row.edit.target == Target::Attention(layer))
-        .map(|row| mark(&row.edit.op))
+    describe::layer_badge(switched_on(session), layer)
 }
 
-/// An operation as one or two signs.
-pub fn mark(op: &Op) -> String {
-    match op {
-        Op::Zero | Op::ZeroKeepBias => "×".into(),
-        Op::Mean => "μ".into(),
-        Op::Resample => "⇄".into(),
-        Op::Scale(factor) => format!("×{}", trimmed(factor.get())),
-        Op::Add { .. } => "+".into(),
-        Op::Uniform => "=".into(),
-        Op::Knockout => "⊘".into(),
-    }
-}
-
-/// An operation in words.
-pub fn describe(op: &Op) -> String {
-    match op {
-        Op::Zero => "zero".into(),
-        Op::ZeroKeepBias => "zero, keep bias".into(),
-        Op::Mean => "mean".into(),
-        Op::Resample => "resample from B".into(),
-        Op::Scale(factor) => format!("scale ×{}", trimmed(factor.get())),
-        Op::Add { vector, factor } => format!("add {} · {}", trimmed(factor.get()), vector.name),
-        Op::Uniform => "uniform attention".into(),
-        Op::Knockout => "knock out".into(),
-    }
-}
-
-/// A factor with at most three decimals.
-pub fn trimmed(factor: f64) -> String {
-    let text = format!("{factor:.3}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+fn switched_on(session: &Session) -> impl Iterator<Item = &Edit> {
+    let rows = session.experiment.edits.iter();
+    rows.filter(|row| row.enabled).map(|row| &row.edit)
 }
 
 /// α of a head: the factor of its `scale` at all positions, 1 without one.
@@ -140,18 +92,5 @@ pub fn head_name(spec: &ModelSpec, head: HeadId) -> String {
         format!("{head} (kv {})", spec.kv_head_of(head.head))
     } else {
         head.to_string()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn factors_are_short_and_never_minus_zero() {
-        assert_eq!(trimmed(2.50), "2.5");
-        assert_eq!(trimmed(-0.0001), "0");
-        assert_eq!(trimmed(1000.0), "1000");
-        assert_eq!(trimmed(-3.0), "-3");
     }
 }

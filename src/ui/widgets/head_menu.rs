@@ -4,7 +4,7 @@ use egui::Ui;
 
 use super::alpha;
 use super::edits::{self, head_name};
-use crate::edit::{Edit, Op, Target};
+use crate::edit::{Edit, Op, Target, describe};
 use crate::ids::{HeadId, KvHeadId};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
@@ -25,9 +25,14 @@ pub fn show(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
         format!("{} heads", heads.len())
     };
     ui.label(egui::RichText::new(title).strong());
-    let all_ablated = heads.iter().all(|head| edits::is_ablated(cx.session, *head));
+    let all_ablated = heads
+        .iter()
+        .all(|head| edits::is_ablated(cx.session, *head));
     let toggle = if all_ablated { "Free" } else { "Ablate (zero)" };
-    if ui.add(egui::Button::new(toggle).shortcut_text("Space")).clicked() {
+    if ui
+        .add(egui::Button::new(toggle).shortcut_text("Space"))
+        .clicked()
+    {
         cx.push(Action::ToggleAblation(heads.to_vec()));
         ui.close();
     }
@@ -37,7 +42,13 @@ pub fn show(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
         ("Resample from prompt B", Op::Resample),
         ("Uniform attention", Op::Uniform),
     ] {
-        add_button(ui, cx, label, &op, heads.iter().map(|head| Target::Head(*head)));
+        add_button(
+            ui,
+            cx,
+            label,
+            &op,
+            heads.iter().map(|head| Target::Head(*head)),
+        );
     }
     ui.menu_button("Scale", |ui| scale_menu(ui, cx, heads));
     let rows: Vec<usize> = heads
@@ -63,13 +74,30 @@ pub fn show(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
             };
             target_menu(ui, cx, &format!("Key/value head {kv}"), Target::KvHead(kv));
         }
-        target_menu(ui, cx, &format!("Attention of layer {layer}"), Target::Attention(layer));
+        target_menu(
+            ui,
+            cx,
+            &format!("Attention of layer {layer}"),
+            Target::Attention(layer),
+        );
         target_menu(ui, cx, &format!("MLP of layer {layer}"), Target::Mlp(layer));
-        target_menu(ui, cx, &format!("Residual before layer {layer}"), Target::Resid(layer));
+        target_menu(
+            ui,
+            cx,
+            &format!("Residual before layer {layer}"),
+            Target::Resid(layer),
+        );
         ui.separator();
     }
     let names: Vec<String> = heads.iter().map(ToString::to_string).collect();
-    if ui.button(if rest.is_empty() { "Copy name" } else { "Copy names" }).clicked() {
+    if ui
+        .button(if rest.is_empty() {
+            "Copy name"
+        } else {
+            "Copy names"
+        })
+        .clicked()
+    {
         ui.ctx().copy_text(names.join(" "));
         ui.close();
     }
@@ -90,7 +118,7 @@ pub fn target_menu(ui: &mut Ui, cx: &ViewContext<'_>, label: &str, target: Targe
         }
         for factor in [0.5, 2.0] {
             if let Some(finite) = crate::edit::Finite::new(factor) {
-                let label = format!("Scale ×{}", edits::trimmed(factor));
+                let label = format!("Scale ×{}", describe::trimmed(factor));
                 add_button(ui, cx, &label, &Op::Scale(finite), std::iter::once(target));
             }
         }
@@ -124,7 +152,7 @@ fn scale_menu(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
         });
     };
     for factor in FACTORS {
-        if ui.button(format!("×{}", edits::trimmed(factor))).clicked() {
+        if ui.button(format!("×{}", describe::trimmed(factor))).clicked() {
             push(factor);
             ui.close();
         }

@@ -16,7 +16,13 @@ pub fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
     let visuals = *ui.style().interact(&response);
     let painter = ui.painter();
     if response.hovered() || response.has_focus() {
-        painter.rect(rect, visuals.corner_radius, visuals.weak_bg_fill, visuals.bg_stroke, StrokeKind::Inside);
+        painter.rect(
+            rect,
+            visuals.corner_radius,
+            visuals.weak_bg_fill,
+            visuals.bg_stroke,
+            StrokeKind::Inside,
+        );
     }
     let stroke = Stroke::new(1.3, visuals.fg_stroke.color);
     let center = rect.center();
@@ -31,7 +37,13 @@ pub fn button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
             let back = egui::Rect::from_center_size(center - vec2(1.5, 1.5), size);
             let front = egui::Rect::from_center_size(center + vec2(1.5, 1.5), size);
             painter.rect_stroke(back, 1.5, stroke, StrokeKind::Middle);
-            painter.rect(front, 1.5, ui.visuals().window_fill, stroke, StrokeKind::Middle);
+            painter.rect(
+                front,
+                1.5,
+                ui.visuals().window_fill,
+                stroke,
+                StrokeKind::Middle,
+            );
         }
     }
     response.on_hover_text(name)

@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use crate::colormap::ColorScale;
 use crate::experiment::LayerMaps;
 use crate::ids::HeadId;
-use crate::session::{Shown, View};
+use crate::session::Shown;
 use crate::ui::context::ViewContext;
 use crate::worker::LiveLayer;
 
@@ -154,7 +153,11 @@ impl<'a> Map<'a> {
                     continue;
                 };
                 let full = edges.len() == count;
-                if full && edges.last().is_some_and(|last| last.value.abs() >= value.abs()) {
+                if full
+                    && edges
+                        .last()
+                        .is_some_and(|last| last.value.abs() >= value.abs())
+                {
                     continue;
                 }
                 let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
@@ -163,25 +166,6 @@ impl<'a> Map<'a> {
             }
         }
         edges
-    }
-}
-
-/// The colours of maps that are drawn side by side: one scale for all of them. `largest` is over these maps.
-pub fn scale(view: &View, largest: f32) -> ColorScale {
-    let max = match view.shown {
-        // One full scale for attention, so that maps compare; without the sink, up to what is left.
-        Shown::Attention if !view.hide_sink => 1.0,
-        // Changes of rounding size stay pale.
-        Shown::Change => largest.max(1e-4),
-        _ => largest,
-    };
-    ColorScale {
-        map: match view.shown {
-            Shown::Change => view.diverging,
-            Shown::Attention | Shown::ValueWeighted => view.colormap,
-        },
-        max,
-        log: view.log_scale,
     }
 }
 
@@ -204,7 +188,10 @@ impl Facts {
             return None;
         }
         let mean = |key: fn(usize) -> usize| {
-            (1..n).map(|query| map.attention(query, key(query))).sum::<f32>() / (n - 1) as f32
+            (1..n)
+                .map(|query| map.attention(query, key(query)))
+                .sum::<f32>()
+                / (n - 1) as f32
         };
         Some(Self {
             to_first: mean(|_| 0),

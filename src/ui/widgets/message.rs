@@ -23,7 +23,9 @@ pub fn tag(ui: &mut Ui, theme: &Theme, text: &str, why: &str) {
         .stroke(egui::Stroke::new(1.0, theme.line))
         .corner_radius(3)
         .inner_margin(egui::Margin::symmetric(4, 0))
-        .show(ui, |ui| ui.label(RichText::new(text).small().color(theme.text_weak)))
+        .show(ui, |ui| {
+            ui.label(RichText::new(text).small().color(theme.text_weak))
+        })
         .response
         .on_hover_text(why);
 }

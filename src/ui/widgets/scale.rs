@@ -29,6 +29,11 @@ pub fn number(value: f32) -> String {
     }
 }
 
+/// A number with a minus sign for its hyphen: as wide as the plus sign.
+pub fn minus(number: &str) -> String {
+    number.replace('-', "−")
+}
+
 /// Room that [`vertical_bar`] takes.
 pub const BAR_WIDTH: f32 = 52.0;
 

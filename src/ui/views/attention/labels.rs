@@ -62,7 +62,13 @@ pub(super) fn queries(
         }
         let text = tokens::label(pieces, position, MAX_CHARS);
         let at = pos2(rect.left() - 5.0, y);
-        ui.painter().text(at, Align2::RIGHT_CENTER, text, font(), color(cx, pieces, position, is_lit));
+        ui.painter().text(
+            at,
+            Align2::RIGHT_CENTER,
+            text,
+            font(),
+            color(cx, pieces, position, is_lit),
+        );
     }
 }
 

@@ -54,13 +54,19 @@ fn menu_of(cx: &ViewContext<'_>, ui: &mut Ui) {
             head_menu::show(ui, cx, selection);
         });
     }
-    let layers = |ui: &mut Ui, title: &str, name: &str, count: usize, target: fn(usize) -> Target| {
+    let layers = |ui: &mut Ui,
+                  title: &str,
+                  name: &str,
+                  count: usize,
+                  target: fn(usize) -> Target| {
         ui.menu_button(title, |ui| {
-            egui::ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
-                for layer in 0..count {
-                    head_menu::target_menu(ui, cx, &format!("{name}{layer}"), target(layer));
-                }
-            });
+            egui::ScrollArea::vertical()
+                .max_height(320.0)
+                .show(ui, |ui| {
+                    for layer in 0..count {
+                        head_menu::target_menu(ui, cx, &format!("{name}{layer}"), target(layer));
+                    }
+                });
         });
     };
     let n = cx.model.spec.n_layers;

@@ -1,25 +1,40 @@
 //! One edit of the stack.
 
-use egui::{Button, Color32, Frame, Key, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2};
+use egui::{
+    Button, Color32, Frame, Key, Margin, RichText, Role, Sense, Stroke, Ui, WidgetInfo, vec2,
+};
 
 use super::State;
-use crate::edit::{Edit, Finite, Op, Positions, Target};
+use crate::edit::{Edit, Finite, Op, Positions, Target, describe};
 use crate::model::tokenizer::Piece;
 use crate::session::EditRow;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::icons::{self, Icon};
-use crate::ui::widgets::{alpha, edits, head_menu, message, tokens};
+use crate::ui::widgets::{alpha, head_menu, message, tokens};
+
+/// From this width on, target, operation and positions stand on one line.
+const ONE_LINE: f32 = 300.0;
 
 /// The row that a drag carries.
 #[derive(Clone, Copy, Debug)]
 struct Carried(usize);
 
 /// Draws row `i`; `error` is why the newest run refused it.
-pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, error: Option<&str>) {
+pub(super) fn show(
+    cx: &ViewContext<'_>,
+    state: &mut State,
+    ui: &mut Ui,
+    i: usize,
+    error: Option<&str>,
+) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
-    let border = if error.is_some() { cx.theme.error } else { cx.theme.line };
+    let border = if error.is_some() {
+        cx.theme.error
+    } else {
+        cx.theme.line
+    };
     let frame = Frame::NONE
         .fill(cx.theme.surface)
         .stroke(Stroke::new(1.0, border))
@@ -54,16 +69,21 @@ pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usiz
 
 fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
     let EditRow { edit, enabled } = &cx.session.experiment.edits[i];
+    let is_edge = matches!(edit.target, Target::Edge { .. });
+    let one_line = is_edge || ui.available_width() >= ONE_LINE;
     ui.horizontal(|ui| {
         handle(cx, ui, i);
         let mut on = *enabled;
         if ui
-            .checkbox(&mut on, "")
+            .add(egui::Checkbox::without_text(&mut on))
             .on_hover_text(if on { "Switch off" } else { "Switch on" })
             .accessible_name(format!("Row {}: {edit}", i + 1))
             .clicked()
         {
-            cx.push(Action::SetEnabled { row: i, enabled: on });
+            cx.push(Action::SetEnabled {
+                row: i,
+                enabled: on,
+            });
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 0.0;
@@ -75,23 +95,37 @@ fn first_line(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
             }
             ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 target(cx, state, ui, i, edit);
-                operation(cx, ui, i, edit);
-                positions(cx, ui, i, edit);
+                if one_line {
+                    operation(cx, ui, i, edit);
+                    positions(cx, ui, i, edit);
+                }
             });
         });
     });
+    if !one_line {
+        ui.horizontal(|ui| {
+            operation(cx, ui, i, edit);
+            positions(cx, ui, i, edit);
+        });
+    }
 }
 
 /// Drag it, or press the arrows while it has the focus, to move the row.
 fn handle(cx: &ViewContext<'_>, ui: &mut Ui, i: usize) {
     let last = cx.session.experiment.edits.len() - 1;
-    let (rect, response) = ui.allocate_exact_size(vec2(12.0, 18.0), Sense::drag() | Sense::FOCUSABLE);
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(12.0, 18.0), Sense::drag() | Sense::FOCUSABLE);
     let name = format!("Move row {}", i + 1);
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &name));
-    let color = if response.hovered() || response.has_focus() { cx.theme.accent } else { cx.theme.text_weak };
+    let color = if response.hovered() || response.has_focus() {
+        cx.theme.accent
+    } else {
+        cx.theme.text_weak
+    };
     for dx in [-2.0, 2.0] {
         for dy in [-4.0, 0.0, 4.0] {
-            ui.painter().circle_filled(rect.center() + vec2(dx, dy), 1.2, color);
+            ui.painter()
+                .circle_filled(rect.center() + vec2(dx, dy), 1.2, color);
         }
     }
     response.dnd_set_drag_payload(Carried(i));
@@ -122,21 +156,34 @@ fn drop_target(cx: &ViewContext<'_>, ui: &Ui, i: usize, response: &egui::Respons
     if let Some(carried) = response.dnd_hover_payload::<Carried>()
         && carried.0 != i
     {
-        let y = if carried.0 > i { response.rect.top() - 2.0 } else { response.rect.bottom() + 2.0 };
-        ui.painter().hline(response.rect.x_range(), y, (2.0, cx.theme.accent));
+        let y = if carried.0 > i {
+            response.rect.top() - 2.0
+        } else {
+            response.rect.bottom() + 2.0
+        };
+        ui.painter()
+            .hline(response.rect.x_range(), y, (2.0, cx.theme.accent));
     }
     if let Some(carried) = response.dnd_release_payload::<Carried>()
         && carried.0 != i
     {
-        cx.push(Action::MoveEdit { from: carried.0, to: i });
+        cx.push(Action::MoveEdit {
+            from: carried.0,
+            to: i,
+        });
     }
 }
 
 fn target(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, edit: &Edit) {
-    let text = RichText::new(edit.target.to_string()).monospace().color(cx.theme.text);
+    let text = RichText::new(edit.target.to_string())
+        .monospace()
+        .color(cx.theme.text);
     let response = ui
         .add(Button::new(text).frame_when_inactive(false))
-        .on_hover_text(format!("{}\nClick selects; right click to type it anew", in_words(edit.target)));
+        .on_hover_text(format!(
+            "{}\nClick selects; right click to type it anew",
+            in_words(edit.target)
+        ));
     if response.hovered()
         && let Some(item) = item_of(edit.target)
     {
@@ -145,7 +192,10 @@ fn target(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, edit: 
     if response.clicked() {
         let heads = heads_of(cx, edit.target);
         if !heads.is_empty() {
-            cx.push(Action::Select { heads, extend: false });
+            cx.push(Action::Select {
+                heads,
+                extend: false,
+            });
         }
     }
     response.context_menu(|ui| {
@@ -164,7 +214,9 @@ fn in_words(target: Target) -> String {
     match target {
         Target::Head(head) => format!("Output z of head {head}"),
         Target::KvHead(head) => format!("Values of key/value head {head}"),
-        Target::Edge { head, query, key } => format!("What query {query} of {head} reads from key {key}"),
+        Target::Edge { head, query, key } => {
+            format!("What query {query} of {head} reads from key {key}")
+        }
         Target::Attention(layer) => format!("Attention output of layer {layer}"),
         Target::Mlp(layer) => format!("MLP output of layer {layer}"),
         Target::Resid(layer) => format!("Residual stream before layer {layer}"),
@@ -193,7 +245,7 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
 }
 
 fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
-    let current = edits::describe(&edit.op);
+    let current = describe::words(&edit.op);
     if matches!(edit.target, Target::Edge { .. }) {
         ui.label(current);
         return;
@@ -210,13 +262,20 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             // A factor of 1 would be an edit that does nothing.
             _ => Finite::new(2.0).unwrap_or(Finite::ONE),
         };
-        for op in [Op::Zero, Op::ZeroKeepBias, Op::Mean, Op::Resample, Op::Scale(factor), Op::Uniform] {
+        for op in [
+            Op::Zero,
+            Op::ZeroKeepBias,
+            Op::Mean,
+            Op::Resample,
+            Op::Scale(factor),
+            Op::Uniform,
+        ] {
             if !edit.target.allows(&op) {
                 continue;
             }
             let possible = op != Op::Resample || cx.session.experiment.contrast.is_some();
             let chosen = op == edit.op;
-            let button = Button::selectable(chosen, edits::describe(&op));
+            let button = Button::selectable(chosen, describe::words(&op));
             if ui
                 .add_enabled(possible, button)
                 .on_disabled_hover_text(head_menu::NEEDS_CONTRAST)
@@ -229,7 +288,8 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             }
         }
     });
-    menu.response.accessible_name(format!("Operation of row {}: {current}", i + 1));
+    menu.response
+        .accessible_name(format!("Operation of row {}: {current}", i + 1));
 }
 
 fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
@@ -257,7 +317,10 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let (response, _) = egui::containers::menu::MenuButton::new(format!("@ {label}"))
         .config(config)
         .ui(ui, |ui| {
-            for (at, name) in [(Positions::All, "All positions"), (Positions::Last, "The last token")] {
+            for (at, name) in [
+                (Positions::All, "All positions"),
+                (Positions::Last, "The last token"),
+            ] {
                 if ui.selectable_label(edit.at == at, name).clicked() {
                     set(at);
                 }
@@ -267,7 +330,9 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
                 Positions::At(at) => at,
                 Positions::All | Positions::Last => &[],
             };
-            if let Some(position) = tokens::list(ui, cx.theme, pieces, |position| chosen.contains(&position)) {
+            if let Some(position) =
+                tokens::list(ui, cx.theme, pieces, |position| chosen.contains(&position))
+            {
                 set(toggled(chosen, position));
             }
         });
@@ -278,12 +343,20 @@ fn positions(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
 
 /// The positions with one more or one fewer; none at all is all.
 fn toggled(chosen: &[usize], position: usize) -> Positions {
-    let mut next: Vec<usize> = chosen.iter().copied().filter(|at| *at != position).collect();
+    let mut next: Vec<usize> = chosen
+        .iter()
+        .copied()
+        .filter(|at| *at != position)
+        .collect();
     if next.len() == chosen.len() {
         next.push(position);
         next.sort_unstable();
     }
-    if next.is_empty() { Positions::All } else { Positions::At(next) }
+    if next.is_empty() {
+        Positions::All
+    } else {
+        Positions::At(next)
+    }
 }
 
 /// The factor of `scale` and `add`.
@@ -291,9 +364,16 @@ fn factor(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let (value, with): (f64, Box<dyn Fn(Finite) -> Op>) = match &edit.op {
         Op::Scale(factor) => (factor.get(), Box::new(Op::Scale)),
         Op::Add { vector, factor } => {
-            ui.label(RichText::new(format!("{}:{}", vector.file, vector.name)).small().color(cx.theme.text_weak));
+            ui.label(
+                RichText::new(format!("{}:{}", vector.file, vector.name))
+                    .small()
+                    .color(cx.theme.text_weak),
+            );
             let vector = vector.clone();
-            let with = move |factor| Op::Add { vector: vector.clone(), factor };
+            let with = move |factor| Op::Add {
+                vector: vector.clone(),
+                factor,
+            };
             (factor.get(), Box::new(with))
         }
         _ => return,
@@ -302,14 +382,19 @@ fn factor(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     if let Some(factor) = next {
         cx.push(Action::SetEdit {
             row: i,
-            edit: Edit { op: with(factor), ..edit.clone() },
+            edit: Edit {
+                op: with(factor),
+                ..edit.clone()
+            },
         });
     }
 }
 
 /// The row as text: Enter takes it, Escape leaves it as it was.
 fn typed(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
-    let Some((_, text)) = &mut state.typing else { return };
+    let Some((_, text)) = &mut state.typing else {
+        return;
+    };
     let parsed = text.parse::<Edit>();
     let color: Option<Color32> = parsed.is_err().then_some(cx.theme.error);
     let field = ui
@@ -320,7 +405,12 @@ fn typed(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize) {
                 .desired_width(f32::INFINITY),
         )
         .accessible_name(format!("Row {} as text", i + 1));
-    let (enter, escape) = ui.input(|input| (input.key_pressed(Key::Enter), input.key_pressed(Key::Escape)));
+    let (enter, escape) = ui.input(|input| {
+        (
+            input.key_pressed(Key::Enter),
+            input.key_pressed(Key::Escape),
+        )
+    });
     match parsed {
         Ok(edit) if field.lost_focus() && enter => {
             cx.push(Action::SetEdit { row: i, edit });

@@ -57,7 +57,10 @@ pub(super) fn show(cx: &ViewContext<'_>, typed: &mut String, ui: &mut Ui) {
             );
             ui.label(RichText::new(text).small().color(cx.theme.warn));
         } else if missing_space(&answer.text) {
-            let text = format!("`{}` starts without a space: is ` {}` meant?", answer.text, answer.text);
+            let text = format!(
+                "`{}` starts without a space: is ` {}` meant?",
+                answer.text, answer.text
+            );
             ui.label(RichText::new(text).small().color(cx.theme.warn));
         }
     }
@@ -69,9 +72,12 @@ fn missing_space(text: &str) -> bool {
 }
 
 fn chip(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, answer: &str) {
-    let resolved = cx
-        .resolved
-        .and_then(|resolved| resolved.answers.iter().find(|resolved| resolved.text == answer));
+    let resolved = cx.resolved.and_then(|resolved| {
+        resolved
+            .answers
+            .iter()
+            .find(|resolved| resolved.text == answer)
+    });
     // The sign with which it enters the difference.
     let sign = match i {
         0 => "+ ",

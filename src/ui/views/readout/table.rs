@@ -9,6 +9,7 @@ use super::change_color;
 use crate::experiment::{Readout, Side, TokenScore};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
+use crate::ui::widgets::scale::minus;
 use crate::ui::widgets::tokens;
 use crate::worker::LivePass;
 
@@ -84,12 +85,14 @@ impl Cache {
         let before = Readout::new(logits);
         let after = self.after.as_deref().map(Readout::new);
         self.rows = rows(cx, &before, after.as_ref(), &self.answers);
-        self.difference = before.logit_diff(&self.answers).map(|difference| Difference {
-            names: [&resolved[0].text, &resolved[1].text].map(Clone::clone),
-            before: difference,
-            after: after.and_then(|after| after.logit_diff(&self.answers)),
-            stale: self.stale,
-        });
+        self.difference = before
+            .logit_diff(&self.answers)
+            .map(|difference| Difference {
+                names: [&resolved[0].text, &resolved[1].text].map(Clone::clone),
+                before: difference,
+                after: after.and_then(|after| after.logit_diff(&self.answers)),
+                stale: self.stale,
+            });
     }
 
     pub(super) fn show(&self, cx: &ViewContext<'_>, ui: &mut Ui, height: f32) {
@@ -127,11 +130,20 @@ fn rows(
     answers: &[u32],
 ) -> Vec<Row> {
     let mut ids: Vec<u32> = before.top(TOP).iter().map(|score| score.id).collect();
-    ids.extend(after.iter().flat_map(|after| after.top(TOP)).map(|score| score.id));
+    ids.extend(
+        after
+            .iter()
+            .flat_map(|after| after.top(TOP))
+            .map(|score| score.id),
+    );
     ids.extend(answers);
     ids.sort_unstable();
     ids.dedup();
-    let pieces = cx.model.tokenizer.as_ref().map(|tokenizer| tokenizer.pieces(&ids));
+    let pieces = cx
+        .model
+        .tokenizer
+        .as_ref()
+        .map(|tokenizer| tokenizer.pieces(&ids));
     let mut rows: Vec<Row> = ids
         .iter()
         .enumerate()
@@ -169,12 +181,16 @@ struct Run {
     logit: Option<f32>,
 }
 
-const PROB: f32 = 56.0;
+const PROB: f32 = 50.0;
 const LOGIT: f32 = 48.0;
+/// Between the runs.
+const SPACE: f32 = 14.0;
+/// Bars smaller than this say nothing, and are left out.
+const MIN_BAR: f32 = 10.0;
 
 impl Columns {
     fn new(width: f32, edited: bool) -> Self {
-        let token = (width * 0.24).clamp(84.0, 190.0);
+        let token = (width * 0.2).clamp(72.0, 170.0);
         if !edited {
             let bar = (width - token - PROB - LOGIT).clamp(16.0, 260.0);
             let at = token;
@@ -186,14 +202,15 @@ impl Columns {
                 change: None,
             };
         }
-        let change = PROB + LOGIT + 6.0;
-        let with_logits = width - token - change - 2.0 * (PROB + LOGIT) > 60.0;
+        let room = (width - token - PROB - LOGIT - 2.0 * SPACE) / 2.0;
+        let with_logits = room - PROB - LOGIT > 36.0;
         let numbers = PROB + if with_logits { LOGIT } else { 0.0 };
-        let bar = ((width - token - change) / 2.0 - numbers - 12.0).clamp(8.0, 150.0);
+        let bar = (room - numbers).min(150.0);
+        let bar = if bar < MIN_BAR { 0.0 } else { bar };
         let before = Run::new(token, bar, with_logits);
         let end = before.logit.unwrap_or(before.prob);
-        let after = Run::new(end + 12.0, bar, with_logits);
-        let end = after.logit.unwrap_or(after.prob) + 12.0;
+        let after = Run::new(end + SPACE, bar, with_logits);
+        let end = after.logit.unwrap_or(after.prob) + SPACE;
         Self {
             width,
             token: 0.0..token,
@@ -206,14 +223,26 @@ impl Columns {
     fn header(&self, cx: &ViewContext<'_>, ui: &mut Ui) {
         let (rect, _) = ui.allocate_exact_size(vec2(self.width, ROW), Sense::HOVER);
         let text = |x: f32, anchor: Align2, text: &str, strong: bool| {
-            let color = if strong { cx.theme.text } else { cx.theme.text_weak };
+            let color = if strong {
+                cx.theme.text
+            } else {
+                cx.theme.text_weak
+            };
             let at = pos2(rect.left() + x, rect.center().y);
-            ui.painter().text(at, anchor, text, FontId::proportional(11.0), color);
+            ui.painter()
+                .text(at, anchor, text, FontId::proportional(11.0), color);
         };
         text(4.0, Align2::LEFT_CENTER, "Next token", true);
-        let runs = [Some((&self.before, "Before")), self.after.as_ref().map(|after| (after, "After"))];
+        let runs = [
+            Some((&self.before, "Before")),
+            self.after.as_ref().map(|after| (after, "After")),
+        ];
         for (run, name) in runs.into_iter().flatten() {
-            let name = if self.after.is_none() { "Probability" } else { name };
+            let name = if self.after.is_none() {
+                "Probability"
+            } else {
+                name
+            };
             text(run.bar.start, Align2::LEFT_CENTER, name, true);
             if let Some(logit) = run.logit {
                 text(logit, Align2::RIGHT_CENTER, "logit", false);
@@ -223,7 +252,8 @@ impl Columns {
             text(prob, Align2::RIGHT_CENTER, "Change", true);
             text(logit, Align2::RIGHT_CENTER, "logit", false);
         }
-        ui.painter().hline(rect.x_range(), rect.bottom(), (1.0, cx.theme.line));
+        ui.painter()
+            .hline(rect.x_range(), rect.bottom(), (1.0, cx.theme.line));
     }
 
     fn row(&self, cx: &ViewContext<'_>, ui: &mut Ui, row: &Row) {
@@ -237,19 +267,34 @@ impl Columns {
         let y = rect.center().y;
         let number = |x: f32, text: String, color| {
             let at = pos2(rect.left() + x, y);
-            ui.painter().text(at, Align2::RIGHT_CENTER, text, FontId::monospace(11.5), color);
+            ui.painter().text(
+                at,
+                Align2::RIGHT_CENTER,
+                text,
+                FontId::monospace(11.5),
+                color,
+            );
         };
         let token = Rect::from_x_y_ranges(
             rect.left() + self.token.start + 4.0..=rect.left() + self.token.end - 6.0,
             rect.y_range(),
         );
-        let color = if row.is_answer { cx.theme.accent } else { cx.theme.text };
+        let color = if row.is_answer {
+            cx.theme.accent
+        } else {
+            cx.theme.text
+        };
         let job = egui::text::LayoutJob {
             wrap: egui::text::TextWrapping::truncate_at_width(token.width()),
-            ..egui::text::LayoutJob::simple_singleline(row.token.clone(), FontId::monospace(12.5), color)
+            ..egui::text::LayoutJob::simple_singleline(
+                row.token.clone(),
+                FontId::monospace(12.5),
+                color,
+            )
         };
         let galley = ui.painter().layout_job(job);
-        ui.painter().galley(pos2(token.left(), y - galley.size().y / 2.0), galley, color);
+        ui.painter()
+            .galley(pos2(token.left(), y - galley.size().y / 2.0), galley, color);
         let runs = [
             Some((&self.before, row.before, cx.theme.bar_before)),
             self.after
@@ -262,20 +307,34 @@ impl Columns {
                 rect.left() + columns.bar.start..=rect.left() + columns.bar.end,
                 y - 4.0..=y + 4.0,
             );
-            ui.painter().rect_filled(bar, 2.0, cx.theme.line);
-            let mut filled = bar;
-            filled.set_width((bar.width() * score.prob).max(1.0));
-            ui.painter().rect_filled(filled, 2.0, fill);
+            if bar.width() > 0.0 {
+                ui.painter().rect_filled(bar, 2.0, cx.theme.line);
+                let mut filled = bar;
+                filled.set_width((bar.width() * score.prob).max(1.0));
+                ui.painter().rect_filled(filled, 2.0, fill);
+            }
             number(columns.prob, percent(score.prob), cx.theme.text);
             if let Some(logit) = columns.logit {
-                number(logit, format!("{:.2}", score.logit), cx.theme.text_weak);
+                number(
+                    logit,
+                    minus(&format!("{:.2}", score.logit)),
+                    cx.theme.text_weak,
+                );
             }
         }
         if let (Some([prob, logit]), Some(after)) = (self.change, row.after) {
             let by_prob = after.prob - row.before.prob;
             let by_logit = after.logit - row.before.logit;
-            number(prob, signed_percent(by_prob), change_color(cx.theme, by_prob));
-            number(logit, format!("{by_logit:+.2}"), change_color(cx.theme, by_logit));
+            number(
+                prob,
+                signed_percent(by_prob),
+                change_color(cx.theme, by_prob),
+            );
+            number(
+                logit,
+                minus(&format!("{by_logit:+.2}")),
+                change_color(cx.theme, by_logit),
+            );
         }
         menu(cx, &response, row);
         response.on_hover_ui(|ui| tooltip(cx, ui, row));
@@ -328,11 +387,11 @@ fn tooltip(cx: &ViewContext<'_>, ui: &mut Ui, row: &Row) {
 fn percent(prob: f32) -> String {
     let percent = prob * 100.0;
     if percent >= 0.095 {
-        format!("{percent:.1} %")
+        format!("{percent:.1}%")
     } else if percent >= 0.005 {
-        format!("{percent:.2} %")
+        format!("{percent:.2}%")
     } else {
-        "< 0.01 %".into()
+        "<0.01%".into()
     }
 }
 
@@ -341,7 +400,7 @@ fn signed_percent(change: f32) -> String {
     if percent.abs() < 0.05 {
         "0".into()
     } else {
-        format!("{percent:+.1}")
+        minus(&format!("{percent:+.1}"))
     }
 }
 
@@ -349,7 +408,10 @@ impl Difference {
     /// The three numbers, large.
     pub(super) fn show(&self, cx: &ViewContext<'_>, ui: &mut Ui) {
         let [first, second] = self.names.each_ref().map(|name| tokens::short(name, 14));
-        ui.label(RichText::new(format!("Logit difference  {first} − {second}")).color(cx.theme.text_weak));
+        ui.label(
+            RichText::new(format!("Logit difference  {first} − {second}"))
+                .color(cx.theme.text_weak),
+        );
         ui.scope(|ui| {
             if self.stale {
                 ui.multiply_opacity(0.5);
@@ -364,13 +426,21 @@ impl Difference {
                     });
                 };
                 let Some(after) = self.after else {
-                    number("Now", format!("{:+.3}", self.before), cx.theme.text);
+                    number("Now", minus(&format!("{:+.3}", self.before)), cx.theme.text);
                     return;
                 };
                 let change = after - self.before;
-                number("Before", format!("{:+.2}", self.before), cx.theme.text_weak);
-                number("After", format!("{after:+.2}"), cx.theme.text);
-                number("Change", format!("{change:+.2}"), change_color(cx.theme, change));
+                number(
+                    "Before",
+                    minus(&format!("{:+.2}", self.before)),
+                    cx.theme.text_weak,
+                );
+                number("After", minus(&format!("{after:+.2}")), cx.theme.text);
+                number(
+                    "Change",
+                    minus(&format!("{change:+.2}")),
+                    change_color(cx.theme, change),
+                );
             });
         });
     }

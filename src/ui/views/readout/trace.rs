@@ -77,30 +77,31 @@ impl Trace {
             return;
         }
         let previous = self.points.last().copied();
-        match scaled(&last.edits, &spec.edits) {
-            Some(scaled) => {
-                let (from, to) = (factor(&last.edits, &scaled), factor(&spec.edits, &scaled));
-                let axis = Axis::Alpha(scaled);
-                if self.axis != axis {
-                    self.axis = axis;
-                    self.points.clear();
-                    self.points.extend(previous.map(|point| Point { x: from, ..point }));
-                }
-                self.push(to, difference);
-            }
-            None => {
-                if self.axis != Axis::Step {
-                    self.axis = Axis::Step;
-                    self.points.clear();
-                    self.points.extend(previous.map(|point| Point { x: 0.0, ..point }));
-                }
-                let next = self.points.last().map_or(0.0, |point| point.x + 1.0);
-                self.push(next, difference);
-            }
+        if let Some(scaled) = scaled(&last.edits, &spec.edits) {
+            let (from, to) = (factor(&last.edits, &scaled), factor(&spec.edits, &scaled));
+            self.start(Axis::Alpha(scaled), previous, from);
+            self.push(to, difference);
+        } else {
+            self.start(Axis::Step, previous, 0.0);
+            let next = self.points.last().map_or(0.0, |point| point.x + 1.0);
+            self.push(next, difference);
+        }
+    }
+
+    /// Goes over to another axis, on which the newest point stands at `x`.
+    fn start(&mut self, axis: Axis, newest: Option<Point>, x: f64) {
+        if self.axis != axis {
+            self.axis = axis;
+            self.points.clear();
+            self.points.extend(newest.map(|point| Point { x, ..point }));
         }
     }
 
     fn push(&mut self, x: f64, difference: f64) {
+        if matches!(self.axis, Axis::Alpha(_)) {
+            // The same factor again: the newer result stands for it.
+            self.points.retain(|point| point.x.to_bits() != x.to_bits());
+        }
         if self.points.len() == MOST {
             self.points.remove(0);
         }
@@ -138,7 +139,10 @@ impl Trace {
         let mut ordered = self.points.clone();
         ordered.sort_by(|a, b| a.x.total_cmp(&b.x));
         let series = |points: &[Point]| -> PlotPoints<'static> {
-            points.iter().map(|point| [point.x, point.difference]).collect()
+            points
+                .iter()
+                .map(|point| [point.x, point.difference])
+                .collect()
         };
         let newest = self.points.last().map(|point| [point.x, point.difference]);
         let (line, dots, before) = (series(&ordered), series(&ordered), f64::from(self.before));
@@ -156,6 +160,8 @@ impl Trace {
             .allow_boxed_zoom(false)
             .allow_double_click_reset(false)
             .show_background(false)
+            .grid_color(theme.line)
+            .grid_spacing(egui::Rangef::new(10.0, 90.0))
             .x_axis_label(axis)
             .include_y(before)
             .set_margin_fraction(egui::vec2(0.04, 0.12))
@@ -165,10 +171,18 @@ impl Trace {
                         .color(theme.bar_before)
                         .style(LineStyle::dashed_loose()),
                 );
-                plot.line(Line::new("logit difference", line).color(theme.bar_after).width(1.5));
+                plot.line(
+                    Line::new("logit difference", line)
+                        .color(theme.bar_after)
+                        .width(1.5),
+                );
                 plot.points(Points::new("runs", dots).color(theme.bar_after).radius(2.0));
                 if let Some(newest) = newest {
-                    plot.points(Points::new("now", vec![newest]).color(theme.cell_edited).radius(4.5));
+                    plot.points(
+                        Points::new("now", vec![newest])
+                            .color(theme.cell_edited)
+                            .radius(4.5),
+                    );
                 }
             });
     }
@@ -244,7 +258,7 @@ mod tests {
         record(&mut trace, &["L9H6=scale(-1)"], 1.0);
         assert_eq!(xs(&trace), [1.0, 0.5, -1.0]);
         record(&mut trace, &[], 3.0);
-        assert_eq!(xs(&trace), [1.0, 0.5, -1.0, 1.0]);
+        assert_eq!(xs(&trace), [0.5, -1.0, 1.0]);
     }
 
     #[test]
@@ -254,7 +268,11 @@ mod tests {
         record(&mut trace, &["L9H6=zero"], 2.0);
         record(&mut trace, &["L9H6=zero", "L5H1=mean"], 1.0);
         assert_eq!(xs(&trace), [0.0, 1.0, 2.0]);
-        record(&mut trace, &["L9H6=zero", "L5H1=mean", "L2H2=scale(3)"], 0.5);
+        record(
+            &mut trace,
+            &["L9H6=zero", "L5H1=mean", "L2H2=scale(3)"],
+            0.5,
+        );
         assert_eq!(xs(&trace), [1.0, 3.0]);
         assert_eq!(trace.points[0].difference, 1.0);
     }
