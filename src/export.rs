@@ -184,7 +184,10 @@ impl<'a> Run<'a> {
             }
         }
         if self.session.view.hide_sink {
-            values.iter_mut().step_by(n_tokens).for_each(|v| *v = f32::NAN);
+            values
+                .iter_mut()
+                .step_by(n_tokens)
+                .for_each(|v| *v = f32::NAN);
         }
         Ok(values)
     }
@@ -304,7 +307,11 @@ mod tests {
     use crate::session::{EditRow, Experiment};
 
     /// The bundled model's sample with edits, looked at as `view` has it.
-    fn with_run<T>(edits: &[&str], look: impl FnOnce(&mut Session), test: impl FnOnce(Run<'_>) -> T) -> T {
+    fn with_run<T>(
+        edits: &[&str],
+        look: impl FnOnce(&mut Session),
+        test: impl FnOnce(Run<'_>) -> T,
+    ) -> T {
         let model = std::sync::Arc::new(open("demo", &mut Unreported).unwrap());
         let mut session = Session::new("demo", Experiment::new(Prompt::sample()));
         session.experiment.answers = vec![" Mary".into(), " John".into()];
@@ -341,7 +348,11 @@ mod tests {
         let edit = &["L0=scale(3)"][..];
         let edited = with_run(edit, |_| {}, |run| attention(run, head));
         let plain = with_run(&[], |_| {}, |run| attention(run, head));
-        let change = with_run(edit, |s| s.view.shown = Shown::Change, |run| attention(run, head));
+        let change = with_run(
+            edit,
+            |s| s.view.shown = Shown::Change,
+            |run| attention(run, head),
+        );
         assert_ne!(edited.panels[0].values, plain.panels[0].values);
         let difference = edited.panels[0].values.iter().zip(&plain.panels[0].values);
         let difference: Vec<f32> = difference.map(|(a, b)| a - b).collect();
@@ -365,26 +376,49 @@ mod tests {
 
     #[test]
     fn the_grid_marks_edited_heads_and_the_heads_of_an_edited_layer() {
-        let grid = with_run(&["L0H1=scale(2.5)", "L1=uniform"], |_| {}, |run| figure(run, ExportView::Heads, &[]));
-        let Ok(Figure::Heads(grid)) = grid else { panic!() };
-        let badge = |layer: usize, head: usize| grid.cells[layer * grid.n_heads + head].badge.as_str();
+        let grid = with_run(
+            &["L0H1=scale(2.5)", "L1=uniform"],
+            |_| {},
+            |run| figure(run, ExportView::Heads, &[]),
+        );
+        let Ok(Figure::Heads(grid)) = grid else {
+            panic!()
+        };
+        let badge =
+            |layer: usize, head: usize| grid.cells[layer * grid.n_heads + head].badge.as_str();
         assert_eq!((badge(0, 0), badge(0, 1), badge(1, 0)), ("", "×2.5", "="));
     }
 
     #[test]
     fn the_readout_has_both_runs_and_the_answers() {
-        let readout = with_run(&["L0=zero"], |_| {}, |run| figure(run, ExportView::Readout, &[]));
-        let Ok(Figure::Readout(readout)) = readout else { panic!() };
+        let readout = with_run(
+            &["L0=zero"],
+            |_| {},
+            |run| figure(run, ExportView::Readout, &[]),
+        );
+        let Ok(Figure::Readout(readout)) = readout else {
+            panic!()
+        };
         assert_eq!(readout.rows.len(), TOP);
         assert_eq!(readout.answers[0].token, " Mary");
         let diff = readout.logit_diff.unwrap();
-        assert!((readout.answers[0].logit.before - readout.answers[1].logit.before - diff.before).abs() < 1e-5);
-        assert!(diff.after.is_some_and(|after| (after - diff.before).abs() > 1e-6));
+        assert!(
+            (readout.answers[0].logit.before - readout.answers[1].logit.before - diff.before).abs()
+                < 1e-5
+        );
+        assert!(
+            diff.after
+                .is_some_and(|after| (after - diff.before).abs() > 1e-6)
+        );
     }
 
     #[test]
     fn a_head_that_is_not_there_is_named() {
-        let error = with_run(&[], |_| {}, |run| figure(run, ExportView::Arcs, &[HeadId::new(99, 0)]));
+        let error = with_run(
+            &[],
+            |_| {},
+            |run| figure(run, ExportView::Arcs, &[HeadId::new(99, 0)]),
+        );
         assert!(error.unwrap_err().to_string().contains("L99H0"));
         let error = with_run(&[], |_| {}, |run| figure(run, ExportView::Attention, &[]));
         assert!(matches!(error, Err(ExportError::NothingSelected)));

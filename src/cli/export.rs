@@ -91,5 +91,10 @@ fn window(opened: &Opened, args: &ExportArgs) -> anyhow::Result<Vec<u8>> {
         .pixels()
         .flat_map(|pixel| [pixel.0[0], pixel.0[1], pixel.0[2]])
         .collect();
-    Ok(window_png(image.width(), image.height(), &rgb, &provenance(opened))?)
+    Ok(window_png(
+        image.width(),
+        image.height(),
+        &rgb,
+        &provenance(opened),
+    )?)
 }

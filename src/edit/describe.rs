@@ -24,10 +24,7 @@ pub fn badge<'a>(
 }
 
 /// The mark of the last edit on a layer's attention output.
-pub fn layer_badge<'a>(
-    edits: impl IntoIterator<Item = &'a Edit>,
-    layer: usize,
-) -> Option<String> {
+pub fn layer_badge<'a>(edits: impl IntoIterator<Item = &'a Edit>, layer: usize) -> Option<String> {
     edits
         .into_iter()
         .filter(|edit| edit.target == Target::Attention(layer))
@@ -87,9 +84,15 @@ mod tests {
 
     #[test]
     fn a_head_wears_its_own_edits_and_those_of_its_key_value_head() {
-        let edits: Vec<Edit> = ["L1H2=scale(2.5)", "L1KV0=zero", "L1H2[3->1]=knockout", "L1=uniform", "L1=mean"]
-            .map(|edit| edit.parse().unwrap())
-            .into();
+        let edits: Vec<Edit> = [
+            "L1H2=scale(2.5)",
+            "L1KV0=zero",
+            "L1H2[3->1]=knockout",
+            "L1=uniform",
+            "L1=mean",
+        ]
+        .map(|edit| edit.parse().unwrap())
+        .into();
         let of = |layer, head, group_size| badge(&edits, HeadId::new(layer, head), group_size);
         assert_eq!(of(1, 2, 1).as_deref(), Some("×2.5+1"));
         assert_eq!(of(1, 2, 3).as_deref(), Some("×2.5+2"));

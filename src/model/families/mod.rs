@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::gguf::GgufConfig;
 use super::binding::Binding;
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{Activation, ModelSpec};
+use super::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
 
 /// How one family of models is read.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Family {
     pub gguf_architecture: &'static str,
     /// What people know of it.
     pub examples: &'static str,
+    pub axes: Axes,
     /// What checkpoints of the whole model put before tensor names, and those of its trunk leave away.
     prefix: &'static str,
     spec: fn(&Value) -> Result<ModelSpec, ConfigError>,
@@ -30,6 +31,19 @@ pub struct Family {
     bindings: fn(&ModelSpec, Form) -> Vec<Binding>,
     /// Names of checkpoint tensors that hold nothing a forward needs (endings).
     unused: &'static [&'static str],
+}
+
+/// What all models of a family have in common, of the axes of a [`ModelSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axes {
+    pub norm: Norm,
+    /// Rotary positions; otherwise learned ones.
+    pub rotary: bool,
+    pub mlp: Mlp,
+    /// Where the config names no other.
+    pub activation: Activation,
+    /// Query heads may share keys and values.
+    pub grouped_keys: bool,
 }
 
 /// All families, one line each.
@@ -71,7 +85,7 @@ impl Family {
     }
 
     pub fn spec_from_config(&self, config: &Value) -> Result<ModelSpec, ConfigError> {
-        (self.spec)(config)?.checked()
+        checked((self.spec)(config)?)
     }
 
     /// The spec of an open GGUF file with that metadata.
@@ -80,12 +94,11 @@ impl Family {
         metadata: &GgufMetadata,
         checkpoint: &Checkpoint,
     ) -> Result<ModelSpec, ConfigError> {
-        (self.gguf_spec)(&GgufConfig {
+        checked((self.gguf_spec)(&GgufConfig {
             architecture: self.gguf_architecture,
             metadata,
             checkpoint,
-        })?
-        .checked()
+        })?)
     }
 
     /// The name under which a checkpoint has a tensor: as bound, or with the whole model's prefix.
@@ -115,4 +128,49 @@ fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
         "relu" => Ok(Activation::Relu),
         _ => Err(config::not_understood(key, &name.into())),
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Positions;
+    use super::*;
+
+    #[test]
+    fn the_axes_of_a_family_are_those_of_its_models() {
+        for name in ["tiny-gpt2", "tiny-llama"] {
+            let path = format!(
+                "{}/tests/fixtures/models/{name}/config.json",
+                env!("CARGO_MANIFEST_DIR")
+            );
+            let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let family = Family::of_config(&config).unwrap();
+            let spec = family.spec_from_config(&config).unwrap();
+            let axes = Axes {
+                norm: spec.norm,
+                rotary: matches!(spec.positions, Positions::Rotary(_)),
+                mlp: spec.mlp,
+                activation: spec.activation,
+                grouped_keys: spec.n_kv_heads < spec.n_heads,
+            };
+            assert_eq!(family.axes, axes, "{name}");
+        }
+    }
+}
+
+/// A spec whose sizes fit together.
+fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
+    let reason = if spec.n_heads % spec.n_kv_heads != 0 {
+        format!(
+            "{} query heads cannot share {} key/value heads",
+            spec.n_heads, spec.n_kv_heads
+        )
+    } else if matches!(spec.positions, Positions::Rotary(_)) && !spec.d_head.is_multiple_of(2) {
+        format!(
+            "rotary positions need an even head width, not {}",
+            spec.d_head
+        )
+    } else {
+        return Ok(spec);
+    };
+    Err(ConfigError::Inconsistent { reason })
 }
