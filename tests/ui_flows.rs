@@ -1,5 +1,7 @@
 //! Whole flows through the window, as a user goes them: by clicks, keys and names, on real models and a real worker.
 
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+
 mod support;
 #[path = "support/window.rs"]
 mod window;

@@ -1,81 +1,41 @@
 //! The window's shell, driven as a user would: through the accessibility tree and the keyboard, without a display.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
-use std::sync::Arc;
+#[path = "support/window.rs"]
+mod window;
 
-use egui::{Key, Modifiers};
-use egui_kittest::Harness;
+use egui::{Key, Modifiers, Shape, Theme};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use headscope::ids::HeadId;
-use headscope::render::Backend;
-use headscope::session::settings::Settings;
 use headscope::session::{Prompt, ReadPosition};
 use headscope::ui::action::Action;
-use headscope::ui::{App, Setup, prepare};
-use headscope::worker::Worker;
+
+use window::{Window, open, press, step_until};
 
 const MISSING: &str = "/nowhere/model.gguf";
 
 /// A window on a model that is not there, once that is known.
-fn window() -> Harness<'static, App> {
-    let setup = Setup {
-        settings: Settings::default(),
-        worker: Worker::start(Arc::new(|| {})).unwrap(),
-        backend: Backend::Cpu {
-            reason: "a test".into(),
-        },
-        adapter: String::new(),
-        autosave: None,
-        recovered: Vec::new(),
-    };
-    let app = App::new(setup, Some(MISSING));
-    let mut harness = Harness::builder()
-        .with_size([1280.0, 800.0])
-        .with_max_steps(16)
-        .with_context_setup(prepare)
-        .build_ui_state(
-            |ui, app: &mut App| {
-                app.update(ui.ctx());
-                app.draw(ui);
-            },
-            app,
-        );
-    step_until(&mut harness, "Try again");
-    harness
+fn without_model() -> Window {
+    let mut window = open(Some(MISSING));
+    step_until(&mut window, "Try again");
+    window
 }
 
 /// A window on the bundled model, its first run complete.
-fn demo() -> Harness<'static, App> {
-    let mut harness = window();
+fn demo() -> Window {
+    let mut harness = without_model();
     harness.get_by_label("Open the bundled model").click();
     step_until_model(&mut harness);
     harness
 }
 
-fn step_until_model(harness: &mut Harness<'_, App>) {
+fn step_until_model(harness: &mut Window) {
     step_until(harness, "Up to date");
-}
-
-/// Steps until something with that name is there.
-fn step_until(harness: &mut Harness<'_, App>, label: &str) {
-    for _ in 0..1000 {
-        harness.run_ok();
-        if harness.query_by_label(label).is_some() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    panic!("{label} does not appear");
-}
-
-fn press(harness: &mut Harness<'_, App>, modifiers: Modifiers, key: Key) {
-    harness.key_press_modifiers(modifiers, key);
-    harness.run_ok();
 }
 
 #[test]
 fn the_palette_finds_and_runs_a_command_by_keyboard_alone() {
-    let mut harness = window();
+    let mut harness = without_model();
     press(&mut harness, Modifiers::COMMAND, Key::K);
     harness.event(egui::Event::Text("abou".into()));
     harness.run_ok();
@@ -92,7 +52,7 @@ fn the_palette_finds_and_runs_a_command_by_keyboard_alone() {
 
 #[test]
 fn the_palette_closes_without_running_anything() {
-    let mut harness = window();
+    let mut harness = without_model();
     press(&mut harness, Modifiers::COMMAND, Key::K);
     assert!(harness.query_by_label("Open session…").is_some());
     press(&mut harness, Modifiers::NONE, Key::Escape);
@@ -102,10 +62,9 @@ fn the_palette_closes_without_running_anything() {
 
 #[test]
 fn undo_and_redo_are_offered_when_there_is_something_to_take_back() {
-    let mut harness = window();
-    let disabled = |harness: &Harness<'_, App>, name: &str| {
-        harness.get_by_label(name).accesskit_node().is_disabled()
-    };
+    let mut harness = without_model();
+    let disabled =
+        |harness: &Window, name: &str| harness.get_by_label(name).accesskit_node().is_disabled();
     assert!(disabled(&harness, "Undo") && disabled(&harness, "Redo"));
     let edit: headscope::edit::Edit = "L0H1=zero".parse().unwrap();
     harness.state().push(Action::AddEdit(edit));
@@ -121,16 +80,28 @@ fn undo_and_redo_are_offered_when_there_is_something_to_take_back() {
 
 #[test]
 fn the_theme_can_be_switched_by_key() {
-    let mut harness = window();
-    press(&mut harness, Modifiers::COMMAND, Key::T);
-    assert_eq!(harness.ctx.theme(), egui::Theme::Dark);
-    press(&mut harness, Modifiers::COMMAND, Key::T);
-    assert_eq!(harness.ctx.theme(), egui::Theme::Light);
+    let mut harness = demo();
+    // Fields have a colour that is in one theme only.
+    let shows = |harness: &Window, theme| {
+        let fill = harness.ctx.style_of(theme).visuals.text_edit_bg_color();
+        let shapes = harness.output().shapes.iter();
+        let mut rects = shapes.filter_map(|clipped| match &clipped.shape {
+            Shape::Rect(rect) => Some(rect.fill),
+            _ => None,
+        });
+        rects.any(|found| found == fill)
+    };
+    for theme in [Theme::Dark, Theme::Light] {
+        press(&mut harness, Modifiers::COMMAND, Key::T);
+        assert_eq!(harness.ctx.theme(), theme);
+        let drawn = [Theme::Dark, Theme::Light].map(|theme| shows(&harness, theme));
+        assert_eq!(drawn, [theme == Theme::Dark, theme == Theme::Light]);
+    }
 }
 
 #[test]
 fn a_model_that_cannot_be_opened_says_why_and_what_to_do() {
-    let mut harness = window();
+    let mut harness = without_model();
     assert!(
         harness
             .query_by_label("model.gguf cannot be opened")
@@ -145,7 +116,7 @@ fn a_model_that_cannot_be_opened_says_why_and_what_to_do() {
 
 #[test]
 fn what_was_said_can_be_read_again() {
-    let mut harness = window();
+    let mut harness = without_model();
     harness
         .state()
         .push(Action::OpenSession("/nowhere/x.headscope.json".into()));
@@ -163,7 +134,7 @@ fn what_was_said_can_be_read_again() {
 
 #[test]
 fn unsaved_work_is_not_replaced_without_asking() {
-    let mut harness = window();
+    let mut harness = without_model();
     let edit: headscope::edit::Edit = "L0H1=zero".parse().unwrap();
     harness.state().push(Action::AddEdit(edit));
     harness.run_ok();
@@ -185,7 +156,7 @@ fn unsaved_work_is_not_replaced_without_asking() {
 
 #[test]
 fn a_session_that_cannot_be_read_changes_nothing_and_is_reported() {
-    let mut harness = window();
+    let mut harness = without_model();
     let before = harness.state().session().clone();
     harness
         .state()

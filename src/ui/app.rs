@@ -200,6 +200,8 @@ impl App {
         };
         if ctx.options(|options| options.theme_preference) != preference {
             ctx.set_theme(preference);
+            // This frame's outermost panels have begun with the old one.
+            ctx.request_repaint();
         }
         if (ctx.zoom_factor() - self.settings.zoom).abs() > f32::EPSILON {
             ctx.set_zoom_factor(self.settings.zoom);

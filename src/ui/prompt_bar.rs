@@ -102,24 +102,40 @@ impl PromptBar {
             (Which::A, true) => ("Prompt A as token ids", "Token ids, such as 2, 0, 1"),
             (Which::B, true) => ("Prompt B as token ids", "Token ids, such as 2, 0, 1"),
         };
-        // A thousand tokens would leave no room for anything else.
-        let line = ui.text_style_height(&egui::TextStyle::Body);
-        let response = egui::ScrollArea::vertical()
-            .id_salt(name)
-            .max_height(MAX_LINES * line + 2.0 * space::XS)
-            .auto_shrink([false, true])
-            .content_margin(0.0)
+        // A thousand tokens would leave no room for anything else. The frame stands around what is in view.
+        let lines = MAX_LINES * ui.text_style_height(&egui::TextStyle::Body);
+        let visuals = ui.visuals();
+        let focused = ui.memory(|memory| memory.has_focus(field_id(which)));
+        let frame = egui::Frame::new()
+            .fill(visuals.text_edit_bg_color())
+            .corner_radius(space::RADIUS)
+            .inner_margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
+            .stroke(if focused {
+                visuals.selection.stroke
+            } else {
+                visuals.widgets.inactive.bg_stroke
+            });
+        let response = frame
             .show(ui, |ui| {
-                egui::TextEdit::multiline(&mut draft.text)
-                    .id(field_id(which))
-                    .hint_text(hint)
-                    .desired_rows(1)
-                    .desired_width(ui.available_width())
-                    .margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
-                    .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
-                    .show(ui)
-                    .response
-                    .response
+                egui::ScrollArea::vertical()
+                    .id_salt(name)
+                    .max_height(lines)
+                    .auto_shrink([false, true])
+                    .content_margin(0.0)
+                    .show(ui, |ui| {
+                        egui::TextEdit::multiline(&mut draft.text)
+                            .id(field_id(which))
+                            .hint_text(hint)
+                            .desired_rows(1)
+                            .desired_width(ui.available_width())
+                            .frame(egui::Frame::NONE)
+                            .margin(egui::Margin::ZERO)
+                            .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
+                            .show(ui)
+                            .response
+                            .response
+                    })
+                    .inner
             })
             .inner;
         response.widget_info(|| {

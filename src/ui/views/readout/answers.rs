@@ -28,7 +28,11 @@ pub(super) fn show(cx: &ViewContext<'_>, typed: &mut String, ui: &mut Ui) {
         let field = ui
             .add(
                 egui::TextEdit::singleline(typed)
-                    .hint_text(if answers.is_empty() { " Mary" } else { "add" })
+                    .hint_text(match (answers.is_empty(), &cx.model.tokenizer) {
+                        (false, _) => "add",
+                        (true, Some(_)) => " Mary",
+                        (true, None) => "#5",
+                    })
                     .font(egui::TextStyle::Monospace)
                     .desired_width(72.0),
             )
