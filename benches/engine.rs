@@ -29,7 +29,10 @@ fn random_model() -> PathBuf {
     if !folder.join("config.json").exists() {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-random-model");
         let status = Command::new("python3").arg(script).arg(&folder).status();
-        assert!(status.is_ok_and(|status| status.success()), "python3 {script} writes the model");
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "python3 {script} writes the model"
+        );
     }
     folder
 }
@@ -73,7 +76,10 @@ fn live_edit(c: &mut Criterion) {
         group.bench_function(format!("layer {layer}"), |b| {
             b.iter(|| {
                 factor += 0.001;
-                engine.run(&run(64, &[format!("L{layer}H3=scale({factor})")]), &mut Unwatched)
+                engine.run(
+                    &run(64, &[format!("L{layer}H3=scale({factor})")]),
+                    &mut Unwatched,
+                )
             });
         });
     }
@@ -99,7 +105,9 @@ fn sweep(c: &mut Criterion) {
 
 fn overviews(c: &mut Criterion) {
     let n = 1024;
-    let maps: Vec<f32> = (0..12 * n * n).map(|i| ((i * 31) % 97) as f32 / 97.0).collect();
+    let maps: Vec<f32> = (0..12 * n * n)
+        .map(|i| ((i * 31) % 97) as f32 / 97.0)
+        .collect();
     c.bench_function("pooled maps of a layer, 12 heads of 1,024 tokens", |b| {
         b.iter(|| LayerOverview::new(0, 12, n, true, &maps));
     });

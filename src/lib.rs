@@ -3,17 +3,29 @@
 //! The modules below are in reading order; each may use only those above it (`tests/architecture.rs` holds that).
 //! `ARCHITECTURE.md` has the map.
 
-pub mod cli;
+// Names, texts and arithmetic that need nothing else.
 pub mod colormap;
-pub mod edit;
-pub mod experiment;
-pub mod export;
-pub mod figure;
 pub mod ids;
-pub mod model;
 pub mod prompt;
 pub mod pyramid;
-pub mod render;
+
+// What is to be changed, and the transformer that it is changed in.
+pub mod edit;
+pub mod model;
+
+// An experiment and its numbers; what is made of them; what is kept.
+pub mod experiment;
+pub mod figure;
 pub mod session;
-pub mod ui;
+
+// A session's run as figures and data.
+pub mod export;
+
+// What a window needs: pixels, and a thread that computes meanwhile.
+pub mod render;
 pub mod worker;
+
+// The two faces: the window, and the command line, which can draw the window without a display.
+pub mod ui;
+
+pub mod cli;

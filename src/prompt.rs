@@ -18,3 +18,10 @@ pub enum BosRule {
     /// None: encoded without special tokens.
     Never,
 }
+
+impl Prompt {
+    /// What is asked where nothing else is: a name to be moved, which many models can.
+    pub fn sample() -> Self {
+        Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
+    }
+}

@@ -1,5 +1,6 @@
 //! candle-transformers' Llama as a second reference, written by others than the goldens: random weights of several
 //! shapes, logits of every prefix. (It has no GPT-2.)
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 
@@ -8,9 +9,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use candle_transformers::models::llama::{
-    Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType,
-};
+use candle_transformers::models::llama::{Cache, Config, Llama, Llama3RopeConfig, Llama3RopeType};
 use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::load::{Unreported, open};
 
@@ -46,7 +45,10 @@ fn weights(config: &Config) -> HashMap<String, Tensor> {
     let (d, d_mlp) = (config.hidden_size, config.intermediate_size);
     let kv = d / config.num_attention_heads * config.num_key_value_heads;
     let mut shapes = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, d]),
+        (
+            "model.embed_tokens.weight".to_owned(),
+            vec![config.vocab_size, d],
+        ),
         ("model.norm.weight".to_owned(), vec![d]),
     ];
     if !config.tie_word_embeddings {
@@ -69,7 +71,9 @@ fn weights(config: &Config) -> HashMap<String, Tensor> {
     }
     let mut seed = 3_u64;
     let mut uniform = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
     shapes
@@ -108,11 +112,16 @@ fn check(n_kv_heads: usize, tied: bool, scaled: bool) {
     let ids: Vec<u32> = (0..40).map(|i| (i * i + 7 * i + 3) % 53).collect();
     for n in [1, 2, 17, 40] {
         let mut cache = Cache::new(false, DType::F32, &config, &Device::Cpu).unwrap();
-        let input = Tensor::new(&ids[..n], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let input = Tensor::new(&ids[..n], &Device::Cpu)
+            .unwrap()
+            .unsqueeze(0)
+            .unwrap();
         let expected = theirs.forward(&input, 0, &mut cache).unwrap();
         let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
         let mut engine = Engine::new(Arc::clone(&ours));
-        let outcome = engine.run(&run_spec(&ids[..n], &[]), &mut Unwatched).unwrap();
+        let outcome = engine
+            .run(&run_spec(&ids[..n], &[]), &mut Unwatched)
+            .unwrap();
         let found = outcome.before.logits.unwrap();
         // Both compute in f32, in different orders; logits are of magnitude 10.
         close(&found, &expected, 1e-4).unwrap_or_else(|worst| {

@@ -11,13 +11,13 @@ use std::time::Instant;
 
 use egui::{Rect, pos2, vec2};
 use headscope::colormap::{ColorScale, Colormap, MASKED};
+use headscope::pyramid::{LayerOverview, MapPyramid};
 use headscope::render::Backend;
 use headscope::render::geometry::{GridLayout, Window};
 use headscope::render::gpu::wgpu_setup;
 use headscope::render::heatmap::{paint_grid, paint_matrix};
 use headscope::render::offscreen::{Frame, Offscreen, OffscreenError};
 use headscope::render::plan::{CellStyle, GridDraw, MatrixDraw, MatrixStyle};
-use headscope::pyramid::{LayerOverview, MapPyramid};
 use image::RgbaImage;
 
 const LINEAR: ColorScale = ColorScale {

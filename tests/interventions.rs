@@ -1,4 +1,5 @@
 //! What must hold of edits whatever the weights: properties, without a published number.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 
@@ -40,12 +41,22 @@ fn an_edit_that_changes_nothing_changes_no_bit() {
         let model = fixture_model(name);
         let plain = fresh(&model, &with(&[]));
         let folder = Some(support::fixture(&format!("models/{name}")));
-        for edit in ["L0H1=scale(1)", "L1=scale(1)@last", "R1=scale(1)", "L1H0=add(vectors.safetensors:head, 0)"] {
-            let spec = RunSpec { folder: folder.clone(), ..with(&[edit]) };
+        for edit in [
+            "L0H1=scale(1)",
+            "L1=scale(1)@last",
+            "R1=scale(1)",
+            "L1H0=add(vectors.safetensors:head, 0)",
+        ] {
+            let spec = RunSpec {
+                folder: folder.clone(),
+                ..with(&[edit])
+            };
             assert_eq!(fresh(&model, &spec), plain, "{name} {edit}");
         }
         // The same tokens through the dump, which restarts nowhere.
-        let whole = Engine::new(Arc::clone(&model)).dump(&with(&[]), &[Site::Logits]).unwrap();
+        let whole = Engine::new(Arc::clone(&model))
+            .dump(&with(&[]), &[Site::Logits])
+            .unwrap();
         let row = &whole[0].values[(IDS.len() - 1) * model.spec.n_vocab..];
         close(&plain, row, 2e-6).unwrap();
     }
@@ -58,7 +69,11 @@ fn scaling_by_zero_is_zeroing() {
         let model = fixture_model(name);
         for target in ["L0H1", "L1KV0", "L0", "M1", "R1", "R2"] {
             let scaled = fresh(&model, &with(&[&format!("{target}=scale(0)")]));
-            assert_eq!(scaled, fresh(&model, &with(&[&format!("{target}=zero")])), "{name} {target}");
+            assert_eq!(
+                scaled,
+                fresh(&model, &with(&[&format!("{target}=zero")])),
+                "{name} {target}"
+            );
         }
     }
 }
@@ -69,14 +84,24 @@ fn uniform_attention_gives_the_running_mean_of_v() {
     for name in MODELS {
         let model = fixture_model(name);
         let spec = &model.spec;
-        let sites = [Site::Block(1, Part::V), Site::Block(1, Part::Z), Site::Block(1, Part::Pattern)];
-        let dumped = Engine::new(Arc::clone(&model)).dump(&with(&["L1H1=uniform"]), &sites).unwrap();
-        let [v, pattern, z] = &dumped[..] else { panic!("three sites") };
+        let sites = [
+            Site::Block(1, Part::V),
+            Site::Block(1, Part::Z),
+            Site::Block(1, Part::Pattern),
+        ];
+        let dumped = Engine::new(Arc::clone(&model))
+            .dump(&with(&["L1H1=uniform"]), &sites)
+            .unwrap();
+        let [v, pattern, z] = &dumped[..] else {
+            panic!("three sites")
+        };
         let (d, kv) = (spec.d_head, spec.kv_head_of(1));
         for position in 0..IDS.len() {
             let mean: Vec<f32> = (0..d)
                 .map(|i| {
-                    let sum: f64 = (0..=position).map(|p| f64::from(v.values[(p * spec.n_kv_heads + kv) * d + i])).sum();
+                    let sum: f64 = (0..=position)
+                        .map(|p| f64::from(v.values[(p * spec.n_kv_heads + kv) * d + i]))
+                        .sum();
                     (sum / (position + 1) as f64) as f32
                 })
                 .collect();
@@ -93,38 +118,69 @@ fn uniform_attention_gives_the_running_mean_of_v() {
 #[test]
 fn a_run_that_restarts_equals_a_whole_run() {
     let edits = [
-        "L1H1=scale(2)", "L1H1=scale(-3)@last", "L0H0=zero", "L0H2=mean@2,5", "L1KV0=scale(3)", "L1=zero@4", "M0=scale(0.5)",
-        "R1=scale(2)", "R2=scale(0.3)@last", "L1H0[6->2]=knockout", "L0H1=uniform@last", "L1H2=resample", "R1=mean@3", "R0=scale(1.5)",
-        "M1=resample@4", "L0H1[9->0]=knockout", "L1H1=zero_keep_bias", "L0=uniform",
+        "L1H1=scale(2)",
+        "L1H1=scale(-3)@last",
+        "L0H0=zero",
+        "L0H2=mean@2,5",
+        "L1KV0=scale(3)",
+        "L1=zero@4",
+        "M0=scale(0.5)",
+        "R1=scale(2)",
+        "R2=scale(0.3)@last",
+        "L1H0[6->2]=knockout",
+        "L0H1=uniform@last",
+        "L1H2=resample",
+        "R1=mean@3",
+        "R0=scale(1.5)",
+        "M1=resample@4",
+        "L0H1[9->0]=knockout",
+        "L1H1=zero_keep_bias",
+        "L0=uniform",
     ];
     for name in MODELS {
         let model = fixture_model(name);
         let mut engine = Engine::new(Arc::clone(&model));
         let mut seed = 7_u64;
         let mut next = |below: usize| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) as usize % below
         };
         let mut restarts = [0; 4];
         for _ in 0..150 {
             let list: Vec<&str> = (0..next(4)).map(|_| edits[next(edits.len())]).collect();
-            let spec = RunSpec { position: next(IDS.len()), ..with(&list) };
+            let spec = RunSpec {
+                position: next(IDS.len()),
+                ..with(&list)
+            };
             let outcome = engine.run(&spec, &mut Unwatched).unwrap();
             let pass = outcome.after.unwrap_or(outcome.before);
             restarts[pass.restarted_at] += 1;
             // A dump runs every layer of the edited model from the embedding on.
-            let mut sites: Vec<Site> = (0..model.spec.n_layers).map(|l| Site::Block(l, Part::Pattern)).collect();
+            let mut sites: Vec<Site> = (0..model.spec.n_layers)
+                .map(|l| Site::Block(l, Part::Pattern))
+                .collect();
             sites.push(Site::Logits);
             let mut whole = Engine::new(Arc::clone(&model)).dump(&spec, &sites).unwrap();
             // Logits of all positions are another product than those of one: the last bits may differ.
             let all = whole.pop().unwrap().values;
             let row = &all[spec.position * model.spec.n_vocab..][..model.spec.n_vocab];
-            close(&pass.logits.unwrap(), row, 2e-6).unwrap_or_else(|worst| panic!("{name} {list:?}: {worst}"));
+            close(&pass.logits.unwrap(), row, 2e-6)
+                .unwrap_or_else(|worst| panic!("{name} {list:?}: {worst}"));
             for (restarted, whole) in pass.layers.iter().zip(&whole) {
-                assert_eq!(restarted.patterns.all(), whole.values, "{name} {list:?} {}", whole.name);
+                assert_eq!(
+                    restarted.patterns.all(),
+                    whole.values,
+                    "{name} {list:?} {}",
+                    whole.name
+                );
             }
         }
-        assert!(restarts[..3].iter().all(|count| *count > 5), "{name}: every place to restart was tried: {restarts:?}");
+        assert!(
+            restarts[..3].iter().all(|count| *count > 5),
+            "{name}: every place to restart was tried: {restarts:?}"
+        );
     }
 }
 
@@ -157,8 +213,17 @@ fn heads_and_their_bias_sum_to_the_attention_output() {
     for name in MODELS {
         let model = fixture_model(name);
         let n = IDS.len();
-        let sites = [Part::ResidPre, Part::AttnOut, Part::ResidMid, Part::MlpOut, Part::ResidPost].map(|part| Site::Block(0, part));
-        let dumped = Engine::new(Arc::clone(&model)).dump(&with(&["L0H1=scale(2)"]), &sites).unwrap();
+        let sites = [
+            Part::ResidPre,
+            Part::AttnOut,
+            Part::ResidMid,
+            Part::MlpOut,
+            Part::ResidPost,
+        ]
+        .map(|part| Site::Block(0, part));
+        let dumped = Engine::new(Arc::clone(&model))
+            .dump(&with(&["L0H1=scale(2)"]), &sites)
+            .unwrap();
         let values: Vec<&[f32]> = dumped.iter().map(|d| d.values.as_slice()).collect();
         let sums = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x + y).collect::<Vec<_>>();
         close(values[2], &sums(values[0], values[1]), 1e-6).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! The goldens and the program that makes them lie in `fixtures/`. The forward computes in f32: on activations of
 //! magnitude 1 to 10 its rounding stays below 1e-5, an order under the tolerance.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 
@@ -17,7 +18,10 @@ const TOLERANCE: f32 = 5e-5;
 
 const MODELS: [&str; 3] = ["tiny-gpt2", "tiny-llama", "tiny-llama-tied"];
 
-fn goldens(model: &str) -> (Vec<u32>, BTreeMap<String, (Vec<usize>, Vec<f32>)>) {
+/// Shape and values.
+type Golden = (Vec<usize>, Vec<f32>);
+
+fn goldens(model: &str) -> (Vec<u32>, BTreeMap<String, Golden>) {
     let bytes = std::fs::read(fixture(&format!("models/{model}/goldens.safetensors"))).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let ids = file.tensor("ids").unwrap();

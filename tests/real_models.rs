@@ -1,5 +1,10 @@
 //! Real weights against the independent values that lie beside them, at the tolerances written there.
 //! Runs where `HEADSCOPE_TEST_MODELS` names the folder of models.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test's helper may panic, and says what it compared"
+)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The window's shell, driven as a user would: through the accessibility tree and the keyboard, without a display.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::sync::Arc;
 

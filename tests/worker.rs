@@ -1,4 +1,5 @@
 //! The background thread as the window uses it: newest request wins, old results stay until new ones come.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 
@@ -11,7 +12,7 @@ use headscope::worker::{Event, Live, RunId, Worker};
 
 use support::{fixture, run_spec};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn worker() -> Worker {
     Worker::start(Arc::new(|| {})).unwrap()
@@ -21,7 +22,10 @@ fn worker() -> Worker {
 fn wait_for<T>(worker: &mut Worker, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
-        if let Some(found) = worker.wait(Duration::from_secs(1)).and_then(|event| pick(&event)) {
+        if let Some(found) = worker
+            .wait(Duration::from_secs(1))
+            .and_then(|event| pick(&event))
+        {
             return found;
         }
     }
@@ -68,7 +72,10 @@ fn of_many_requests_the_newest_is_answered() {
     assert!(live.complete && live.error.is_none());
     let expected = {
         let mut engine = headscope::experiment::engine::Engine::new(Arc::clone(&model));
-        let outcome = engine.run(&spec(&["L0H1=scale(199)"]), &mut headscope::experiment::engine::Unwatched);
+        let outcome = engine.run(
+            &spec(&["L0H1=scale(199)"]),
+            &mut headscope::experiment::engine::Unwatched,
+        );
         outcome.unwrap().after.unwrap().logits
     };
     assert_eq!(live.after.logits, expected);
@@ -87,7 +94,10 @@ fn old_results_stay_and_are_known_as_old() {
     assert!(!live.is_old(shown));
     let second = worker.submit(&model, spec(&["L0H0=zero"]));
     live.submitted(second, spec(&["L0H0=zero"]));
-    assert!(live.is_old(live.layer(1).unwrap().run), "the map of before is still there, as an old one");
+    assert!(
+        live.is_old(live.layer(1).unwrap().run),
+        "the map of before is still there, as an old one"
+    );
     assert_eq!(live.current_side(), Side::After);
     finish(&mut worker, &mut live, second);
     assert!(!live.is_old(live.layer(1).unwrap().run));
@@ -105,7 +115,11 @@ fn a_refused_edit_is_an_error_and_the_worker_goes_on() {
         live.apply(event);
         matches!(event, Event::RunFailed { .. }).then_some(())
     });
-    assert!(live.error.as_deref().is_some_and(|error| error.contains("L9H0=zero")));
+    assert!(
+        live.error
+            .as_deref()
+            .is_some_and(|error| error.contains("L9H0=zero"))
+    );
     let good = worker.submit(&model, spec(&[]));
     live.submitted(good, spec(&[]));
     finish(&mut worker, &mut live, good);
@@ -120,6 +134,9 @@ fn a_model_that_cannot_be_opened_says_why() {
         Event::LoadFailed { message, .. } => Some(message.clone()),
         _ => None,
     });
-    assert!(message.contains("/no/such/model") && message.contains("config.json"), "{message}");
+    assert!(
+        message.contains("/no/such/model") && message.contains("config.json"),
+        "{message}"
+    );
     assert_eq!(load(&mut worker, "demo").name, "demo");
 }

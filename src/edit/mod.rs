@@ -136,8 +136,9 @@ impl Target {
             (Self::Head(_), Op::Knockout) | (Self::Edge { .. }, _) => {
                 matches!((self, op), (Self::Edge { .. }, Op::Knockout))
             }
-            (Self::Head(_), _) | (_, Op::Zero | Op::Mean | Op::Resample | Op::Scale(_)) => true,
-            (Self::Attention(_), Op::Add { .. } | Op::Uniform)
+            (Self::Head(_), _)
+            | (_, Op::Zero | Op::Mean | Op::Resample | Op::Scale(_))
+            | (Self::Attention(_), Op::Add { .. } | Op::Uniform)
             | (Self::Mlp(_) | Self::Resid(_), Op::Add { .. }) => true,
             _ => false,
         }

@@ -87,10 +87,13 @@ impl Compiler<'_> {
         let place = self.place(edit.target)?;
         match (edit.target, &edit.op) {
             (Target::Edge { head, query, key }, _) => self.knock_out(head, query, key),
-            (Target::Head(head), Op::Uniform) => self.make_uniform(head, &positions),
+            (Target::Head(head), Op::Uniform) => {
+                self.make_uniform(head, &positions);
+                Ok(())
+            }
             (Target::Attention(layer), Op::Uniform) => {
                 for head in 0..self.spec.n_heads {
-                    self.make_uniform(HeadId::new(layer, head), &positions)?;
+                    self.make_uniform(HeadId::new(layer, head), &positions);
                 }
                 Ok(())
             }
@@ -184,13 +187,12 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn make_uniform(&mut self, head: HeadId, positions: &[usize]) -> Result<(), String> {
+    fn make_uniform(&mut self, head: HeadId, positions: &[usize]) {
         let rows = self.plan.uniform.entry(head.layer).or_default();
         rows.extend(positions.iter().map(|query| PatternRow {
             head: head.head,
             query: *query,
         }));
-        Ok(())
     }
 
     /// Uniform rows override knock-outs; a row must keep a key.

@@ -278,7 +278,7 @@ impl Engine {
         };
         if entry.layer == n_layers {
             run.kept = base.kept.clone();
-            run.logits = base.logits.clone();
+            run.logits.clone_from(&base.logits);
         } else {
             let on_layer = &mut |maps: &_| watch.layer(Side::After, maps);
             run.finish(&self.model, Some((entry, &base.kept, known)), on_layer)?;

@@ -119,7 +119,7 @@ mod tests {
         let exact = Patterns::exact(2, 3, values.clone());
         let rounded = Patterns::rounded(2, 3, &values);
         for (i, cell) in exact.head(1).iter().enumerate() {
-            assert_eq!(*cell, exact.value(1, i / 3, i % 3));
+            assert_eq!(cell.to_bits(), exact.value(1, i / 3, i % 3).to_bits());
             assert!((rounded.value(1, i / 3, i % 3) - cell).abs() <= cell / 2048.0);
         }
         assert_eq!(rounded.bytes() * 2, exact.bytes());

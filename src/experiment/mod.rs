@@ -1,13 +1,15 @@
-//! An experiment, run: what was asked (resolved to tokens), the passes it needs, and their results as plain data.
+//! An experiment: what is asked of a model, the passes that answer it, and their results as plain data.
 //!
 //! The window's worker and the command line both go through here, so one experiment gives one set of numbers.
 
+mod asked;
 mod compile;
 pub mod engine;
 mod maps;
 mod readout;
 pub mod resolve;
 
+pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
 pub use maps::{LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use super::RunSpec;
+use super::{Experiment, ReadPosition, RunSpec};
 use crate::edit::Op;
 use crate::edit::align::Alignment;
 use crate::model::Model;
 use crate::model::tokenizer::{Piece, Tokenizer, TokenizerError};
 use crate::prompt::{BosRule, Prompt};
-use crate::session::{Experiment, ReadPosition};
 
 /// An experiment with its texts turned into tokens.
 #[derive(Clone, Debug)]

@@ -271,7 +271,7 @@ struct Panel<'a> {
     layer: usize,
     head: usize,
     edited: bool,
-    /// [query][key]
+    /// `[query, key]`
     values: Matrix<'a>,
 }
 

@@ -176,24 +176,17 @@ pub(super) fn understand(
         reason,
         path: path.to_owned(),
     };
-    match checkpoint.gguf_metadata() {
-        Some(metadata) => {
-            let family = Family::of_gguf(metadata).map_err(config_error)?;
-            let spec = family
-                .spec_from_gguf(metadata, checkpoint)
-                .map_err(config_error)?;
-            Ok((family, spec))
-        }
-        None => {
-            let config = checkpoint.config().ok_or_else(|| LoadError::NoConfig {
-                path: path.to_owned(),
-            })?;
-            let family = Family::of_config(config).map_err(config_error)?;
-            Ok((
-                family,
-                family.spec_from_config(config).map_err(config_error)?,
-            ))
-        }
+    if let Some(metadata) = checkpoint.gguf_metadata() {
+        let family = Family::of_gguf(metadata).map_err(config_error)?;
+        let spec = family.spec_from_gguf(metadata, checkpoint);
+        Ok((family, spec.map_err(config_error)?))
+    } else {
+        let config = checkpoint.config().ok_or_else(|| LoadError::NoConfig {
+            path: path.to_owned(),
+        })?;
+        let family = Family::of_config(config).map_err(config_error)?;
+        let spec = family.spec_from_config(config);
+        Ok((family, spec.map_err(config_error)?))
     }
 }
 
@@ -250,6 +243,9 @@ struct Reader<'a> {
     path: &'a Path,
 }
 
+/// A slot's sources with the names that the checkpoint has for them.
+type NamedSources = Vec<(String, Source)>;
+
 impl Reader<'_> {
     fn read(&self, progress: &mut dyn LoadProgress) -> Result<Transformer, LoadError> {
         let spec = self.spec;
@@ -291,7 +287,7 @@ impl Reader<'_> {
     }
 
     /// Every slot with the checkpoint's names of its tensors; refuses what is missing and what nobody reads.
-    fn bindings(&self) -> Result<Vec<(Slot, Vec<(String, Source)>)>, LoadError> {
+    fn bindings(&self) -> Result<Vec<(Slot, NamedSources)>, LoadError> {
         let mut used = BTreeSet::new();
         let mut found = Vec::new();
         for Binding { to, from } in self.family.bindings(self.spec, self.checkpoint.form()) {
@@ -322,7 +318,7 @@ impl Reader<'_> {
         }
         let mut tensors = unknown[..unknown.len().min(5)].join(", ");
         if unknown.len() > 5 {
-            tensors.push_str(&format!(" and {} more", unknown.len() - 5));
+            tensors = format!("{tensors} and {} more", unknown.len() - 5);
         }
         Err(LoadError::UnknownTensors {
             tensors,

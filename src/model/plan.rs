@@ -126,14 +126,8 @@ mod tests {
         assert!(Entry::top(3) < after_pattern_3 && after_pattern_3 < Entry::top(4));
         let a = scale(z3, 2.0);
         assert_eq!(a.first_difference(&a), None);
-        assert_eq!(
-            a.first_difference(&Plan::default()),
-            Some(after_pattern_3)
-        );
-        assert_eq!(
-            a.first_difference(&scale(z3, 3.0)),
-            Some(after_pattern_3)
-        );
+        assert_eq!(a.first_difference(&Plan::default()), Some(after_pattern_3));
+        assert_eq!(a.first_difference(&scale(z3, 3.0)), Some(after_pattern_3));
         let v1 = scale(Site::Block(1, Part::V), 2.0);
         assert_eq!(v1.first_difference(&a), Some(Entry::top(1)));
         let mut both = a.clone();

@@ -6,6 +6,10 @@ use super::families::ConfigError;
 
 /// Sizes and axes of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of an architecture"
+)]
 pub struct ModelSpec {
     /// The family that read the config: Hugging Face's `model_type`.
     pub family: &'static str,
@@ -105,7 +109,7 @@ impl ModelSpec {
 
     /// The spec itself, once its sizes fit together.
     pub fn checked(self) -> Result<Self, ConfigError> {
-        let problem = if self.n_heads % self.n_kv_heads != 0 {
+        let problem = if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             format!(
                 "{} query heads cannot share {} key/value heads",
                 self.n_heads, self.n_kv_heads

@@ -282,12 +282,11 @@ impl Forward<'_> {
 
         self.kept.resid_pre.push(self.resid.clone());
         let resid = self.site(resid_pre, self.resid.clone())?;
-        let z = match self.kept_z.take() {
-            Some(z) => z,
-            None => {
-                let x = self.norm(norm1, &block.norm1, &resid)?;
-                self.attention(block, &x)?
-            }
+        let z = if let Some(z) = self.kept_z.take() {
+            z
+        } else {
+            let x = self.norm(norm1, &block.norm1, &resid)?;
+            self.attention(block, &x)?
         };
         self.kept.z.push(z.clone());
         let z = self.site(z_site, z)?;

@@ -230,9 +230,9 @@ mod tests {
 
     use super::super::geometry::Window;
     use super::super::plan::MatrixStyle;
-    use crate::pyramid::MapPyramid;
     use super::*;
     use crate::colormap::Colormap;
+    use crate::pyramid::MapPyramid;
 
     /// Whether a frame that shows `draw` has to paint its texture.
     fn repaints(ctx: &egui::Context, draw: &MatrixDraw) -> bool {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use egui::Rect;
 
 use super::geometry::{Axis, GridLayout, GridPixels, Window, level_for};
-use crate::pyramid::{LayerOverview, MapPyramid, Shape};
 use crate::colormap::{ColorScale, MASKED};
+use crate::pyramid::{LayerOverview, MapPyramid, Shape};
 
 /// Red, green, blue and how much of it covers what lies below; not premultiplied.
 pub type Overlay = [u8; 4];

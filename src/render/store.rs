@@ -15,8 +15,8 @@ use wgpu::util::DeviceExt as _;
 
 use super::lut::{LutKey, lut};
 use super::plan::{DRAW_WORDS, Draw, MapShape};
-use crate::pyramid::{LayerOverview, MapPyramid};
 use crate::colormap::ColorScale;
+use crate::pyramid::{LayerOverview, MapPyramid};
 
 /// Overviews uploaded in a frame; the rest follow in the next ones. At least one is uploaded.
 const UPLOAD_BYTES_PER_FRAME: u64 = 32 << 20;

@@ -15,7 +15,7 @@ pub mod settings;
 pub use atomic::write as write_atomically;
 
 use crate::colormap::{ColorScale, Colormap};
-use crate::edit::Edit;
+pub use crate::experiment::{EditRow, Experiment, ReadPosition};
 use crate::ids::HeadId;
 pub use crate::prompt::{BosRule, Prompt};
 
@@ -29,35 +29,6 @@ pub struct Session {
     pub notes: String,
     /// The arrangement of the panels, as the window wrote it. Opaque here.
     pub layout: Option<serde_json::Value>,
-}
-
-/// What is asked of the model: everything that the numbers depend on, besides the weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Experiment {
-    pub prompt: Prompt,
-    /// Prompt B: where resampling takes its values from.
-    pub contrast: Option<Prompt>,
-    pub bos: BosRule,
-    pub edits: Vec<EditRow>,
-    /// Answer tokens as typed (` Mary`, `#5`); the first two give the logit difference.
-    pub answers: Vec<String>,
-    pub position: ReadPosition,
-}
-
-/// An edit in the list, which can be switched off without being lost.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EditRow {
-    pub edit: Edit,
-    pub enabled: bool,
-}
-
-/// Where the logits are read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ReadPosition {
-    /// The last token that is not special.
-    #[default]
-    Last,
-    At(usize),
 }
 
 /// How the results are looked at.
@@ -115,35 +86,6 @@ impl View {
             },
             log: self.log_scale,
         }
-    }
-}
-
-impl Experiment {
-    pub fn new(prompt: Prompt) -> Self {
-        Self {
-            prompt,
-            contrast: None,
-            bos: BosRule::default(),
-            edits: Vec::new(),
-            answers: Vec::new(),
-            position: ReadPosition::default(),
-        }
-    }
-
-    /// The edits that are switched on, in order.
-    pub fn active_edits(&self) -> Vec<Edit> {
-        self.edits
-            .iter()
-            .filter(|row| row.enabled)
-            .map(|row| row.edit.clone())
-            .collect()
-    }
-}
-
-impl Prompt {
-    /// What is asked where nothing else is: a name to be moved, which many models can.
-    pub fn sample() -> Self {
-        Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
 }
 

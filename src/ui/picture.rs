@@ -18,7 +18,7 @@ use crate::worker::Worker;
 /// Frames until fonts are there, panels have their sizes and nothing is animated any more.
 const FRAMES: usize = 6;
 /// A layer of a long prompt takes seconds; more means that nothing will come.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What is to be seen in the window.
 #[derive(Debug)]

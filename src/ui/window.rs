@@ -40,15 +40,12 @@ fn create(creation: &eframe::CreationContext<'_>, target: Option<&str>) -> anyho
     let wake = ctx.clone();
     let worker = Worker::start(Arc::new(move || wake.request_repaint()))
         .context("the background thread cannot be started")?;
-    let (backend, adapter) = match &creation.wgpu_render_state {
-        Some(state) => (
-            render::install(state),
-            gpu::describe(&state.adapter.get_info()),
-        ),
-        None => {
-            let reason = "the window was opened without wgpu".to_owned();
-            (Backend::Cpu { reason }, String::new())
-        }
+    let (backend, adapter) = if let Some(state) = &creation.wgpu_render_state {
+        let adapter = gpu::describe(&state.adapter.get_info());
+        (render::install(state), adapter)
+    } else {
+        let reason = "the window was opened without wgpu".to_owned();
+        (Backend::Cpu { reason }, String::new())
     };
     let setup = Setup {
         settings,

@@ -49,7 +49,7 @@ fn spec(config: &Value) -> Result<ModelSpec, ConfigError> {
         )?,
         tied: config.flag("tie_word_embeddings", true)?,
         bos_id: config.bos_id(),
-        ..shape(Sizes {
+        ..shape(&Sizes {
             n_layers: config.size("n_layer")?,
             n_heads,
             d_model,
@@ -67,7 +67,7 @@ fn gguf_spec(config: &GgufConfig<'_>) -> Result<ModelSpec, ConfigError> {
         norm_eps: config.number("attention.layer_norm_epsilon", 1e-5)?,
         tied: !config.has_tensor("output.weight"),
         bos_id: config.bos_id(),
-        ..shape(Sizes {
+        ..shape(&Sizes {
             n_layers: config.size("block_count")?,
             n_heads: config.size("attention.head_count")?,
             d_model: config.size("embedding_length")?,
@@ -88,7 +88,7 @@ struct Sizes {
 }
 
 /// What all GPT-2 models share.
-fn shape(sizes: Sizes) -> Result<ModelSpec, ConfigError> {
+fn shape(sizes: &Sizes) -> Result<ModelSpec, ConfigError> {
     let Sizes {
         n_layers,
         n_heads,
@@ -96,7 +96,7 @@ fn shape(sizes: Sizes) -> Result<ModelSpec, ConfigError> {
         d_mlp,
         n_vocab,
         n_ctx,
-    } = sizes;
+    } = *sizes;
     if d_model % n_heads != 0 {
         return Err(ConfigError::Inconsistent {
             reason: format!("a width of {d_model} cannot be split among {n_heads} heads"),

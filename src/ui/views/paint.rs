@@ -122,7 +122,10 @@ pub struct GridRow<'a> {
 
 /// How a thumbnail is marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each may stand with any other")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each may stand with any other"
+)]
 pub struct CellFlags {
     pub edited: bool,
     pub hovered: bool,

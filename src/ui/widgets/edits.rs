@@ -81,7 +81,11 @@ pub fn knocked_out(session: &Session, head: HeadId) -> impl Iterator<Item = (usi
         .iter()
         .filter(|row| row.enabled)
         .filter_map(move |row| match row.edit.target {
-            Target::Edge { head: target, query, key } if target == head => Some((query, key)),
+            Target::Edge {
+                head: target,
+                query,
+                key,
+            } if target == head => Some((query, key)),
             _ => None,
         })
 }

@@ -152,7 +152,10 @@ fn scale_menu(ui: &mut Ui, cx: &ViewContext<'_>, heads: &[HeadId]) {
         });
     };
     for factor in FACTORS {
-        if ui.button(format!("×{}", describe::trimmed(factor))).clicked() {
+        if ui
+            .button(format!("×{}", describe::trimmed(factor)))
+            .clicked()
+        {
             push(factor);
             ui.close();
         }

@@ -274,7 +274,7 @@ mod tests {
             0.5,
         );
         assert_eq!(xs(&trace), [1.0, 3.0]);
-        assert_eq!(trace.points[0].difference, 1.0);
+        assert!((trace.points[0].difference - 1.0).abs() < 1e-9);
     }
 
     #[test]
