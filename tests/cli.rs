@@ -237,6 +237,16 @@ fn models_lists_every_family_once() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), families.len());
+    let llama = families
+        .iter()
+        .find(|family| family["model_type"] == "llama")
+        .unwrap();
+    assert_eq!(llama["norm"], "rms");
+    assert_eq!(llama["positions"], "rotary");
+    assert_eq!(llama["mlp"], "gated");
+    assert_eq!(llama["activation"], "silu");
+    assert_eq!(llama["grouped_keys"], true);
+    assert_eq!(llama["gguf_architecture"], "llama");
 }
 
 #[test]
@@ -244,6 +254,7 @@ fn doctor_runs_the_bundled_model() {
     let program = Program::new();
     let text = program.done(&["doctor"]);
     assert!(text.contains("demo       runs"), "{text}");
+    assert!(text.contains("\ngraphics   "), "{text}");
     assert!(
         text.contains(program.path("config").to_str().unwrap()),
         "{text}"
@@ -432,6 +443,10 @@ fn dump_writes_what_the_globs_name_and_refuses_what_names_nothing() {
     let metadata = header.metadata().clone().unwrap();
     assert_eq!(metadata["ids"], "[1,2,3]");
     assert_eq!(metadata["edits"], r#"["L0H0=uniform"]"#);
+    let again = "dump demo --ids 1,2,3 --sites blocks.*.attn.hook_pattern,logits --edit L0H0=uniform -o e.safetensors";
+    program.done(&again.split(' ').collect::<Vec<_>>());
+    let repeated = std::fs::read(program.path("e.safetensors")).unwrap();
+    assert!(repeated == bytes, "equal runs give equal files");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let pattern = tensors.tensor("blocks.0.attn.hook_pattern").unwrap();
     assert_eq!(pattern.shape()[0], 1);
@@ -482,6 +497,72 @@ fn export_writes_figures_and_data_without_a_display() {
         "x.svg",
     ];
     program.refused(1, &attention, &["L99H0"]);
+}
+
+#[test]
+fn the_window_is_exported_as_a_picture_or_the_missing_driver_is_named() {
+    let program = Program::new();
+    let wrong = ["export", "demo", "--view", "window", "-o", "w.svg"];
+    program.refused(2, &wrong, &[".png"]);
+    let answer = program.run(&[
+        "export",
+        "demo",
+        "--view",
+        "window",
+        "--size",
+        "900x600",
+        "--scale",
+        "1",
+        "--edit",
+        "L0H1=zero",
+        "-o",
+        "w.png",
+    ]);
+    if answer.code == 1 {
+        assert!(
+            answer.stderr.contains("mesa-vulkan-drivers"),
+            "{}",
+            answer.stderr
+        );
+        return;
+    }
+    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let decoder = png::Decoder::new(std::io::Cursor::new(
+        std::fs::read(program.path("w.png")).unwrap(),
+    ));
+    let reader = decoder.read_info().unwrap();
+    let info = reader.info();
+    assert_eq!((info.width, info.height), (900, 600));
+    let texts = &info.uncompressed_latin1_text;
+    let utf8 = &info.utf8_text;
+    assert!(
+        format!("{texts:?}{utf8:?}").contains("L0H1=zero"),
+        "{texts:?} {utf8:?}"
+    );
+}
+
+#[test]
+fn a_damaged_tokenizer_is_one_error_without_a_backtrace() {
+    let program = Program::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny-llama");
+    for entry in std::fs::read_dir(fixture).unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().is_file() {
+            std::fs::copy(
+                entry.path(),
+                program.path(entry.file_name().to_str().unwrap()),
+            )
+            .unwrap();
+        }
+    }
+    program.write(
+        "tokenizer.json",
+        r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[["a","a"]]}}"#,
+    );
+    program.refused(1, &["run", ".", "--prompt", "a"], &["tokenizer.json"]);
+    let answer = program.run(&["run", ".", "--prompt", "a"]);
+    assert!(answer.stderr.contains("panicked: "), "{}", answer.stderr);
+    assert_eq!(answer.stderr.lines().count(), 2, "{}", answer.stderr);
 }
 
 #[test]

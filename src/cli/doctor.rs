@@ -9,6 +9,8 @@ use super::args::ExperimentArgs;
 use super::opened::Opened;
 use crate::experiment::Readout;
 use crate::model::demo;
+use crate::render::Backend;
+use crate::render::offscreen::Offscreen;
 use crate::session::paths;
 
 pub(super) fn run() -> Result<(), CliError> {
@@ -20,6 +22,7 @@ pub(super) fn run() -> Result<(), CliError> {
     if let Some(bytes) = memory_bytes() {
         line("memory", &format!("{:.1} GB", bytes as f64 / 1e9));
     }
+    line("graphics", &graphics());
     line("settings", &folder(paths::config_dir().as_deref()));
     line("data", &folder(paths::data_dir().as_deref()));
     let (load, run) = run_demo().inspect_err(|_| line("demo", "does not run"))?;
@@ -40,6 +43,19 @@ fn run_demo() -> anyhow::Result<(f64, f64)> {
         "its logits are not finite"
     );
     Ok((opened.model_ref().load_millis, outcome.before.millis))
+}
+
+/// What draws the window, or what is missing for it.
+fn graphics() -> String {
+    let offscreen = match Offscreen::new() {
+        Ok(offscreen) => offscreen,
+        Err(error) => return format!("{error}. Only the window and its picture need one"),
+    };
+    let maps = match offscreen.backend() {
+        Backend::Gpu(_) => String::new(),
+        Backend::Cpu { reason } => format!("; the processor draws the maps: {reason}"),
+    };
+    format!("{}{maps}", offscreen.adapter())
 }
 
 /// The folder, and whether it can be written to. Looking makes nothing.

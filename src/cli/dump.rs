@@ -1,9 +1,7 @@
 //! `headscope dump`: activations of the edited run in a safetensors file, under TransformerLens's names.
 
-use std::collections::HashMap;
-
 use anyhow::Context as _;
-use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Map, Value, json};
 
 use super::CliError;
 use super::args::DumpArgs;
@@ -30,49 +28,49 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), CliError> {
 }
 
 /// What the activations are of. `ids` and `edits` are JSON, as safetensors keeps texts only.
-fn metadata(opened: &Opened) -> anyhow::Result<HashMap<String, String>> {
+fn metadata(opened: &Opened) -> anyhow::Result<Map<String, Value>> {
     let spec = &opened.resolved.spec;
     let edits: Vec<String> = spec.edits.iter().map(ToString::to_string).collect();
     let model = opened.model_ref();
-    let mut metadata = HashMap::from([
-        ("ids".to_owned(), serde_json::to_string(&spec.ids[..])?),
-        ("edits".to_owned(), serde_json::to_string(&edits)?),
-        ("model".to_owned(), model.name.clone()),
-        ("fingerprint".to_owned(), model.fingerprint.clone()),
-        ("headscope".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ]);
+    let mut metadata = Map::new();
+    let mut put = |key: &str, text: String| metadata.insert(key.to_owned(), text.into());
+    put("headscope", env!("CARGO_PKG_VERSION").to_owned());
+    put("model", model.name.clone());
+    put("fingerprint", model.fingerprint.clone());
+    put("ids", serde_json::to_string(&spec.ids[..])?);
     if let Some(contrast) = &spec.contrast {
-        metadata.insert(
-            "contrast_ids".to_owned(),
-            serde_json::to_string(&contrast[..])?,
-        );
+        put("contrast_ids", serde_json::to_string(&contrast[..])?);
     }
+    put("edits", serde_json::to_string(&edits)?);
     Ok(metadata)
 }
 
-fn safetensors(
-    activations: &[Dumped],
-    metadata: HashMap<String, String>,
-) -> anyhow::Result<Vec<u8>> {
-    let bytes: Vec<Vec<u8>> = activations
-        .iter()
-        .map(|activation| {
+/// Written here and not by the crate, whose metadata has another order in each file: equal runs give equal bytes.
+fn safetensors(activations: &[Dumped], metadata: Map<String, Value>) -> anyhow::Result<Vec<u8>> {
+    let mut header = Map::from_iter([("__metadata__".to_owned(), Value::Object(metadata))]);
+    let mut end = 0;
+    for activation in activations {
+        let start = end;
+        end += size_of_val(&activation.values[..]);
+        let entry =
+            json!({"dtype": "F32", "shape": activation.shape, "data_offsets": [start, end]});
+        header.insert(activation.name.clone(), entry);
+    }
+    let mut header = serde_json::to_vec(&header)?;
+    // Readers may map the values in place.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = Vec::with_capacity(8 + header.len() + end);
+    file.extend((header.len() as u64).to_le_bytes());
+    file.extend(header);
+    for activation in activations {
+        file.extend(
             activation
                 .values
                 .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect()
-        })
-        .collect();
-    let views = activations
-        .iter()
-        .zip(&bytes)
-        .map(|(activation, bytes)| {
-            let view = TensorView::new(Dtype::F32, activation.shape.clone(), bytes)?;
-            Ok((activation.name.as_str(), view))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(safetensors::serialize(views, Some(metadata))?)
+                .flat_map(|value| value.to_le_bytes()),
+        );
+    }
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -94,10 +92,10 @@ mod tests {
             shape,
             values,
         });
-        let metadata = HashMap::from([("ids".to_owned(), "[1,2]".to_owned())]);
-        let content = safetensors(&activations, metadata.clone()).unwrap();
+        let metadata = Map::from_iter([("ids".to_owned(), "[1,2]".into())]);
+        let content = safetensors(&activations, metadata).unwrap();
         let (_, header) = safetensors::SafeTensors::read_metadata(&content).unwrap();
-        assert_eq!(header.metadata().as_ref(), Some(&metadata));
+        assert_eq!(header.metadata().as_ref().unwrap()["ids"], "[1,2]");
         let read = safetensors::SafeTensors::deserialize(&content).unwrap();
         for Dumped {
             name,

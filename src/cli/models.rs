@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::CliError;
 use super::args::ModelsArgs;
-use crate::model::families::{FAMILIES, Family};
+use crate::model::families::{Axes, FAMILIES, Family};
+use crate::model::spec::{Activation, Mlp, Norm};
 
 #[derive(Serialize)]
 struct Models {
@@ -20,14 +21,43 @@ struct FamilyEntry {
     model_type: &'static str,
     /// `general.architecture` in a GGUF.
     gguf_architecture: &'static str,
+    norm: &'static str,
+    positions: &'static str,
+    mlp: &'static str,
+    /// Hugging Face's name; where the config names no other.
+    activation: &'static str,
+    grouped_keys: bool,
     examples: &'static str,
 }
 
 impl From<&Family> for FamilyEntry {
     fn from(family: &Family) -> Self {
+        let Axes {
+            norm,
+            rotary,
+            mlp,
+            activation,
+            grouped_keys,
+        } = family.axes;
         Self {
             model_type: family.model_type,
             gguf_architecture: family.gguf_architecture,
+            norm: match norm {
+                Norm::Layer => "layer",
+                Norm::Rms => "rms",
+            },
+            positions: if rotary { "rotary" } else { "learned" },
+            mlp: match mlp {
+                Mlp::Plain => "plain",
+                Mlp::Gated => "gated",
+            },
+            activation: match activation {
+                Activation::GeluTanh => "gelu_new",
+                Activation::Gelu => "gelu",
+                Activation::Silu => "silu",
+                Activation::Relu => "relu",
+            },
+            grouped_keys,
             examples: family.examples,
         }
     }
@@ -45,13 +75,48 @@ pub(super) fn run(args: &ModelsArgs) -> Result<(), CliError> {
     println!(
         "demo opens the bundled model. These families open from a folder, .safetensors or .gguf:\n"
     );
-    for FamilyEntry {
-        model_type,
-        gguf_architecture,
-        examples,
-    } in &models.families
-    {
-        println!("{model_type:<12} GGUF {gguf_architecture:<12} {examples}");
+    row([
+        "family",
+        "GGUF",
+        "norm",
+        "positions",
+        "MLP",
+        "activation",
+        "keys",
+        "examples",
+    ]);
+    for family in &models.families {
+        row([
+            family.model_type,
+            family.gguf_architecture,
+            family.norm,
+            family.positions,
+            family.mlp,
+            family.activation,
+            if family.grouped_keys {
+                "grouped"
+            } else {
+                "per head"
+            },
+            family.examples,
+        ]);
     }
     Ok(())
+}
+
+fn row(
+    [
+        family,
+        gguf,
+        norm,
+        positions,
+        mlp,
+        activation,
+        keys,
+        examples,
+    ]: [&str; 8],
+) {
+    println!(
+        "{family:<8} {gguf:<8} {norm:<6} {positions:<10} {mlp:<6} {activation:<11} {keys:<9} {examples}"
+    );
 }

@@ -9,6 +9,10 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    if !folder.is_dir() {
+        let text = format!("there is no folder {}", folder.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".headscope-");
     // Temporary files are private; this one becomes the user's, with the permissions a new file of theirs has.

@@ -61,6 +61,7 @@ pub enum Action {
 
     OpenModel(String),
     OpenSession(PathBuf),
+    SaveSession(PathBuf),
     CancelLoad,
     Run(super::command::Command),
 }

@@ -57,6 +57,13 @@ impl App {
             Action::OpenModel(_) | Action::OpenSession(_) if self.must_ask() => self.ask(action),
             Action::OpenModel(source) => self.load(source, Opening::Model),
             Action::OpenSession(path) => self.open_session(&path),
+            Action::SaveSession(path) => {
+                if self.save_to(&path)
+                    && let Some(then) = self.after_save.take()
+                {
+                    self.apply(then, ctx);
+                }
+            }
             Action::CancelLoad => {
                 self.results.worker.cancel_load();
                 self.results.load = Load::Idle;
@@ -70,6 +77,8 @@ impl App {
     fn change(&mut self, action: &Action) {
         let experiment = &mut self.work.session.experiment;
         if let Some(change) = changes::change(experiment, action) {
+            // What runs from here on is no replay.
+            self.replay = None;
             let key = change.key.as_deref();
             self.work
                 .history
@@ -162,12 +171,7 @@ impl App {
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}
-            event => {
-                self.results.live.apply(&event);
-                if let Event::RunDone { .. } = event {
-                    self.compare();
-                }
-            }
+            event => self.results.live.apply(&event),
         }
     }
 
@@ -196,6 +200,7 @@ impl App {
             };
         }
         self.work = Work::new(session, None);
+        self.replay = None;
     }
 
     fn adopt(&mut self, opened: Opened, model: &Model) {
@@ -233,8 +238,12 @@ impl App {
         self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
     }
 
-    /// Compares the first run of an opened session with the numbers that were kept.
-    fn compare(&mut self) {
+    /// Compares what an opened session gives, once it is all there, with the numbers that were kept.
+    pub(super) fn compare(&mut self) {
+        // What cannot be resolved leaves the outcome of something else.
+        if self.replay.is_none() || self.results.problem().is_some() {
+            return;
+        }
         let (Some(kept), Some(outcome)) = (&self.replay, self.results.outcome()) else {
             return;
         };

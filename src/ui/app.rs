@@ -38,7 +38,7 @@ pub struct App {
     pub(super) adapter: String,
     /// What to show once the model that is loading is there.
     pub(super) opening: Option<Opening>,
-    /// The kept numbers of an opened session, until its first run is compared with them.
+    /// The kept numbers of an opened session, until what it gives is compared with them.
     pub(super) replay: Option<Numbers>,
     /// Sessions left behind by a crash, newest first.
     pub(super) recovered: Vec<Recovered>,
@@ -176,6 +176,7 @@ impl App {
             .next(ctx.input(|input| input.pointer.any_down()));
         self.ui.focus.end_frame();
         self.want();
+        self.compare();
         if self.ui.layout.take_changed() {
             self.work.session.layout = self.ui.layout.to_value();
         }

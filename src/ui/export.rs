@@ -56,3 +56,67 @@ pub(super) fn write_png(image: &egui::ColorImage, path: &Path) -> Result<(), Str
         .map_err(|error| format!("Not saved: {error}: {}", path.display()))?;
     write_atomically(path, &png).map_err(|error| format!("Not saved: {error}: {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::load::{Unreported, open};
+    use crate::render::Backend;
+    use crate::session::settings::Settings;
+    use crate::ui::Setup;
+    use crate::ui::welcome::first_session;
+    use crate::ui::work::Work;
+    use crate::worker::Worker;
+
+    /// A window on the bundled model, as it opens.
+    fn window() -> App {
+        let setup = Setup {
+            settings: Settings::default(),
+            worker: Worker::start(Arc::new(|| {})).unwrap(),
+            backend: Backend::Cpu {
+                reason: "a test".into(),
+            },
+            adapter: String::new(),
+            autosave: None,
+            recovered: Vec::new(),
+        };
+        let model = Arc::new(open("demo", &mut Unreported).unwrap());
+        let work = Work::new(first_session(&model), None);
+        App::showing(setup, model, work)
+    }
+
+    #[test]
+    fn every_view_is_written_in_every_format() {
+        let mut app = window();
+        app.finish_run().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for view in ExportView::ALL {
+            for (format, start) in Format::ALL
+                .into_iter()
+                .zip([&b"\x89PNG"[..], b"<", b"#", b"{"])
+            {
+                let path = folder
+                    .path()
+                    .join(format!("{}.{}", view.name(), format.extension()));
+                write(&app, view, format, &path).unwrap();
+                let bytes = std::fs::read(&path).unwrap();
+                assert!(bytes.starts_with(start), "{}", path.display());
+                if format != Format::Png {
+                    let text = String::from_utf8(bytes).unwrap();
+                    assert!(text.contains("When Mary and John"), "{}", path.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_not_complete_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("heads.csv");
+        let error = write(&window(), ExportView::Heads, Format::Csv, &path).unwrap_err();
+        assert!(error.contains("not complete"), "{error}");
+        assert!(!path.exists());
+    }
+}

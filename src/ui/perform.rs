@@ -161,13 +161,7 @@ impl App {
                 self.apply(Action::OpenModel(source), ctx);
             }
             Purpose::OpenSession => self.apply(Action::OpenSession(path.to_owned()), ctx),
-            Purpose::SaveSession => {
-                if self.save_to(path)
-                    && let Some(then) = self.after_save.take()
-                {
-                    self.apply(then, ctx);
-                }
-            }
+            Purpose::SaveSession => self.apply(Action::SaveSession(path.to_owned()), ctx),
             Purpose::Export(view, format) => match export::write(self, view, format, path) {
                 Ok(()) => self
                     .ui

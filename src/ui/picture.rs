@@ -93,7 +93,7 @@ pub fn render(scene: Scene) -> Result<RgbaImage, PictureError> {
 
 impl App {
     /// Runs what is shown, to the end.
-    fn finish_run(&mut self) -> Result<(), PictureError> {
+    pub(super) fn finish_run(&mut self) -> Result<(), PictureError> {
         self.want();
         if let Some(problem) = self.results.problem() {
             let message = problem.to_owned();

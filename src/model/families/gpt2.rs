@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::config::{Config, ConfigError};
 use super::gguf::GgufConfig;
-use super::{Family, activation};
+use super::{Axes, Family, activation};
 use crate::model::binding::{Binding, BlockSlot, Slot, Source};
 use crate::model::checkpoint::Form;
 use crate::model::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
@@ -13,6 +13,13 @@ pub(super) const FAMILY: Family = Family {
     model_type: "gpt2",
     gguf_architecture: "gpt2",
     examples: "GPT-2 small to XL, DistilGPT-2",
+    axes: Axes {
+        norm: Norm::Layer,
+        rotary: false,
+        mlp: Mlp::Plain,
+        activation: Activation::GeluTanh,
+        grouped_keys: false,
+    },
     prefix: "transformer.",
     spec,
     gguf_spec,

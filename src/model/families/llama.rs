@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::config::{Config, ConfigError, not_understood};
 use super::gguf::GgufConfig;
-use super::{Family, activation};
+use super::{Axes, Family, activation};
 use crate::model::binding::{Binding, BlockSlot, Slot, Source};
 use crate::model::checkpoint::Form;
 use crate::model::spec::{Activation, Mlp, ModelSpec, Norm, Positions, Rotary, RotaryScaling};
@@ -13,6 +13,13 @@ pub(super) const FAMILY: Family = Family {
     model_type: "llama",
     gguf_architecture: "llama",
     examples: "Llama 1 to 3.2, TinyLlama, SmolLM, SmolLM2",
+    axes: Axes {
+        norm: Norm::Rms,
+        rotary: true,
+        mlp: Mlp::Gated,
+        activation: Activation::Silu,
+        grouped_keys: true,
+    },
     prefix: "model.",
     spec,
     gguf_spec,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::gguf::GgufConfig;
 use super::binding::Binding;
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{Activation, ModelSpec};
+use super::spec::{Activation, Mlp, ModelSpec, Norm};
 
 /// How one family of models is read.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Family {
     pub gguf_architecture: &'static str,
     /// What people know of it.
     pub examples: &'static str,
+    pub axes: Axes,
     /// What checkpoints of the whole model put before tensor names, and those of its trunk leave away.
     prefix: &'static str,
     spec: fn(&Value) -> Result<ModelSpec, ConfigError>,
@@ -30,6 +31,19 @@ pub struct Family {
     bindings: fn(&ModelSpec, Form) -> Vec<Binding>,
     /// Names of checkpoint tensors that hold nothing a forward needs (endings).
     unused: &'static [&'static str],
+}
+
+/// What all models of a family have in common, of the axes of a [`ModelSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Axes {
+    pub norm: Norm,
+    /// Rotary positions; otherwise learned ones.
+    pub rotary: bool,
+    pub mlp: Mlp,
+    /// Where the config names no other.
+    pub activation: Activation,
+    /// Query heads may share keys and values.
+    pub grouped_keys: bool,
 }
 
 /// All families, one line each.
@@ -114,5 +128,29 @@ fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
         "silu" | "swish" => Ok(Activation::Silu),
         "relu" => Ok(Activation::Relu),
         _ => Err(config::not_understood(key, &name.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::Positions;
+    use super::*;
+
+    #[test]
+    fn the_axes_of_a_family_are_those_of_its_models() {
+        for name in ["tiny-gpt2", "tiny-llama"] {
+            let path = format!("{}/tests/fixtures/models/{name}/config.json", env!("CARGO_MANIFEST_DIR"));
+            let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let family = Family::of_config(&config).unwrap();
+            let spec = family.spec_from_config(&config).unwrap();
+            let axes = Axes {
+                norm: spec.norm,
+                rotary: matches!(spec.positions, Positions::Rotary(_)),
+                mlp: spec.mlp,
+                activation: spec.activation,
+                grouped_keys: spec.n_kv_heads < spec.n_heads,
+            };
+            assert_eq!(family.axes, axes, "{name}");
+        }
     }
 }
