@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn the_axes_of_a_family_are_those_of_its_models() {
         for name in ["tiny-gpt2", "tiny-llama"] {
-            let path = format!("{}/tests/fixtures/models/{name}/config.json", env!("CARGO_MANIFEST_DIR"));
+            let path = format!(
+                "{}/tests/fixtures/models/{name}/config.json",
+                env!("CARGO_MANIFEST_DIR")
+            );
             let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             let family = Family::of_config(&config).unwrap();
             let spec = family.spec_from_config(&config).unwrap();
