@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The system packages that Headscope needs, by Debian's and Ubuntu's names, and what the scripts share. To be sourced.
 
-# A C compiler and a linker, and the certificates that cargo checks crates.io with.
+# A C compiler and a linker, and the certificates that cargo checks its registry with.
 build_packages=(build-essential ca-certificates pkg-config)
 # A Vulkan driver in software, for machines without a graphics card; brings the Vulkan loader.
 draw_packages=(mesa-vulkan-drivers)

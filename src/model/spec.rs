@@ -2,8 +2,6 @@
 //!
 //! The forward pass branches on these axes and never on a family's name; a family file turns its config into one.
 
-use super::families::ConfigError;
-
 /// Sizes and axes of a decoder-only transformer.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
@@ -105,24 +103,6 @@ impl ModelSpec {
     /// The key/value head that a query head reads.
     pub const fn kv_head_of(&self, head: usize) -> usize {
         head * self.n_kv_heads / self.n_heads
-    }
-
-    /// The spec itself, once its sizes fit together.
-    pub fn checked(self) -> Result<Self, ConfigError> {
-        let problem = if !self.n_heads.is_multiple_of(self.n_kv_heads) {
-            format!(
-                "{} query heads cannot share {} key/value heads",
-                self.n_heads, self.n_kv_heads
-            )
-        } else if matches!(self.positions, Positions::Rotary(_)) && !self.d_head.is_multiple_of(2) {
-            format!(
-                "rotary positions need an even head width, not {}",
-                self.d_head
-            )
-        } else {
-            return Ok(self);
-        };
-        Err(ConfigError::Inconsistent { reason: problem })
     }
 
     /// Query heads that share one key/value head.

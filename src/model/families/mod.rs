@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::gguf::GgufConfig;
 use super::binding::Binding;
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{Activation, Mlp, ModelSpec, Norm};
+use super::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
 
 /// How one family of models is read.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Family {
     }
 
     pub fn spec_from_config(&self, config: &Value) -> Result<ModelSpec, ConfigError> {
-        (self.spec)(config)?.checked()
+        checked((self.spec)(config)?)
     }
 
     /// The spec of an open GGUF file with that metadata.
@@ -94,12 +94,11 @@ impl Family {
         metadata: &GgufMetadata,
         checkpoint: &Checkpoint,
     ) -> Result<ModelSpec, ConfigError> {
-        (self.gguf_spec)(&GgufConfig {
+        checked((self.gguf_spec)(&GgufConfig {
             architecture: self.gguf_architecture,
             metadata,
             checkpoint,
-        })?
-        .checked()
+        })?)
     }
 
     /// The name under which a checkpoint has a tensor: as bound, or with the whole model's prefix.
@@ -156,4 +155,22 @@ mod tests {
             assert_eq!(family.axes, axes, "{name}");
         }
     }
+}
+
+/// A spec whose sizes fit together.
+fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
+    let reason = if spec.n_heads % spec.n_kv_heads != 0 {
+        format!(
+            "{} query heads cannot share {} key/value heads",
+            spec.n_heads, spec.n_kv_heads
+        )
+    } else if matches!(spec.positions, Positions::Rotary(_)) && !spec.d_head.is_multiple_of(2) {
+        format!(
+            "rotary positions need an even head width, not {}",
+            spec.d_head
+        )
+    } else {
+        return Ok(spec);
+    };
+    Err(ConfigError::Inconsistent { reason })
 }
