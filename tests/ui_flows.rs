@@ -1,4 +1,5 @@
 //! Whole flows through the window, as a user goes them: by clicks, keys and names, on real models and a real worker.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 #[path = "support/window.rs"]
@@ -127,7 +128,11 @@ fn a_head_is_ablated_by_space_by_its_button_and_by_a_double_click() {
     assert_eq!(edits(&window), ["L2H3=zero"]);
     settle(&mut window);
     assert_eq!(difference(&window), ablated);
-    assert!(window.query_by_role_and_label(Role::Button, "L2H3 ×").is_some());
+    assert!(
+        window
+            .query_by_role_and_label(Role::Button, "L2H3 ×")
+            .is_some()
+    );
 }
 
 #[test]
@@ -146,8 +151,15 @@ fn a_factor_is_dragged_in_one_step_and_typed_beyond_the_slider() {
     window.drop_at(at(0.75));
     settle(&mut window);
     let dragged = edits(&window);
-    let factor = dragged[0].strip_prefix("L2H3=scale(").unwrap().strip_suffix(')').unwrap();
-    assert!((4.0..6.5).contains(&factor.parse::<f64>().unwrap()), "{dragged:?}");
+    let factor = dragged[0]
+        .strip_prefix("L2H3=scale(")
+        .unwrap()
+        .strip_suffix(')')
+        .unwrap();
+    assert!(
+        (4.0..6.5).contains(&factor.parse::<f64>().unwrap()),
+        "{dragged:?}"
+    );
     press(&mut window, Modifiers::COMMAND, Key::Z);
     assert_eq!(edits(&window), [""; 0], "the drag is one step");
     press(&mut window, Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
@@ -187,11 +199,19 @@ fn a_click_on_a_cell_of_the_matrix_knocks_the_edge_out_and_another_frees_it() {
     click_head(&mut window, "L1H2");
     let (edge, future) = (cell(&window, "L1H2", 7, 3), cell(&window, "L1H2", 3, 7));
     click_at(&mut window, future);
-    assert_eq!(edits(&window), [""; 0], "after the query there is nothing to knock out");
+    assert_eq!(
+        edits(&window),
+        [""; 0],
+        "after the query there is nothing to knock out"
+    );
     click_at(&mut window, edge);
     assert_eq!(edits(&window), ["L1H2[7->3]=knockout"]);
     settle(&mut window);
-    assert!(window.query_by_role_and_label(Role::Button, "L1H2 ⊘").is_some());
+    assert!(
+        window
+            .query_by_role_and_label(Role::Button, "L1H2 ⊘")
+            .is_some()
+    );
     // Past the time of a double click, which is another gesture.
     window.run_steps(60);
     click_at(&mut window, edge);
@@ -230,7 +250,8 @@ fn opening_what_is_already_shown_gives_its_verdict_too() {
 fn a_session_whose_numbers_were_altered_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
-    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     json["numbers"]["after"]["top"][0]["logit"] = 99.0.into();
     std::fs::write(&path, json.to_string()).unwrap();
     let mut window = open(path.to_str());
@@ -310,7 +331,11 @@ fn of_two_quick_edits_only_the_second_one_is_shown_in_the_end() {
     settle(&mut window);
     assert_eq!(difference(&window), shown[1]);
     window.run_steps(60);
-    assert_eq!(difference(&window), shown[1], "a late answer changes nothing");
+    assert_eq!(
+        difference(&window),
+        shown[1],
+        "a late answer changes nothing"
+    );
 }
 
 #[test]
@@ -327,13 +352,19 @@ fn small_models_of_every_format_open_run_and_take_an_edit() {
         let path = fixture(&format!("models/{name}"));
         let mut window = open(path.to_str());
         step_until(&mut window, "Model ");
-        push(&mut window, Action::SetPrompt(Prompt::Ids(vec![3, 1, 4, 1, 5])));
+        push(
+            &mut window,
+            Action::SetPrompt(Prompt::Ids(vec![3, 1, 4, 1, 5])),
+        );
         settle(&mut window);
         assert!(has(&window, "L0H0"), "{name}");
         press(&mut window, Modifiers::NONE, Key::Space);
         settle(&mut window);
         assert_eq!(edits(&window), ["L0H0=zero"], "{name}");
-        assert!(has(&window, "After") || has(&window, "No language-model head"), "{name}");
+        assert!(
+            has(&window, "After") || has(&window, "No language-model head"),
+            "{name}"
+        );
     }
 }
 
@@ -346,7 +377,10 @@ fn ids_are_typed_where_a_model_has_no_tokenizer() {
     window.event(Event::Text("3, 1, 4".into()));
     press(&mut window, Modifiers::NONE, Key::Enter);
     settle(&mut window);
-    assert_eq!(window.state().session().experiment.prompt, Prompt::Ids(vec![3, 1, 4]));
+    assert_eq!(
+        window.state().session().experiment.prompt,
+        Prompt::Ids(vec![3, 1, 4])
+    );
     window.state().push(Action::Run(Command::FocusPrompt));
     press(&mut window, Modifiers::COMMAND, Key::A);
     window.event(Event::Text("999999".into()));

@@ -13,14 +13,16 @@ use headscope::worker::Worker;
 
 pub(crate) type Window = Harness<'static, App>;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A window that has been told to open `target`; nothing has been drawn yet.
 pub(crate) fn open(target: Option<&str>) -> Window {
     let setup = Setup {
         settings: Settings::default(),
         worker: Worker::start(Arc::new(|| {})).unwrap(),
-        backend: Backend::Cpu { reason: "a test".into() },
+        backend: Backend::Cpu {
+            reason: "a test".into(),
+        },
         adapter: String::new(),
         autosave: None,
         recovered: Vec::new(),
