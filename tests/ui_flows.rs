@@ -1,5 +1,4 @@
 //! Whole flows through the window, as a user goes them: by clicks, keys and names, on real models and a real worker.
-#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 mod support;
 #[path = "support/window.rs"]
@@ -60,6 +59,11 @@ fn click(window: &mut Window, name: &str) {
     window.run_ok();
 }
 
+/// A second without a click: clicks that follow each other faster are counted together.
+fn pause(window: &mut Window) {
+    window.run_steps(60);
+}
+
 /// The middle of a cell of a head's attention map.
 fn cell(window: &Window, head: &str, query: usize, key: usize) -> Pos2 {
     let name = format!("{head} attention map, {TOKENS} tokens");
@@ -74,13 +78,16 @@ fn click_at(window: &mut Window, at: Pos2) {
     window.run_ok();
 }
 
-/// The logit difference on screen: now, or before, after and change.
+/// The logit difference on screen: now, or before, after and the change if it is one.
 fn difference(window: &Window) -> Vec<String> {
     window
         .root()
         .children_recursive()
+        .filter(|node| node.accesskit_node().role() == Role::Label)
         .filter_map(|node| node.value())
-        .filter(|text| text.starts_with(['+', '-']) && text.parse::<f32>().is_ok())
+        .filter(|text| {
+            text.starts_with(['+', '−']) && text.replace('−', "-").parse::<f32>().is_ok()
+        })
         .collect()
 }
 
@@ -116,11 +123,12 @@ fn a_head_is_ablated_by_space_by_its_button_and_by_a_double_click() {
     assert_eq!(edits(&window), ["L2H3=zero"]);
     settle(&mut window);
     let ablated = difference(&window);
-    assert_eq!(ablated.len(), 3, "{ablated:?}");
+    assert!(ablated.len() > 1, "{ablated:?}");
     click(&mut window, "Zero");
     assert_eq!(edits(&window), [""; 0]);
     settle(&mut window);
     assert_eq!(difference(&window), unedited);
+    pause(&mut window);
     for _ in 0..2 {
         window.get_by_role_and_label(Role::Button, "L2H3").click();
     }
@@ -169,7 +177,7 @@ fn a_factor_is_dragged_in_one_step_and_typed_beyond_the_slider() {
     press(&mut window, Modifiers::NONE, Key::Enter);
     assert_eq!(edits(&window), ["L2H3=scale(12.5)"]);
     settle(&mut window);
-    assert_eq!(difference(&window).len(), 3);
+    assert!(difference(&window).len() > 1);
 }
 
 #[test]
@@ -212,8 +220,7 @@ fn a_click_on_a_cell_of_the_matrix_knocks_the_edge_out_and_another_frees_it() {
             .query_by_role_and_label(Role::Button, "L1H2 ⊘")
             .is_some()
     );
-    // Past the time of a double click, which is another gesture.
-    window.run_steps(60);
+    pause(&mut window);
     click_at(&mut window, edge);
     assert_eq!(edits(&window), [""; 0]);
 }
@@ -229,7 +236,7 @@ fn a_saved_session_opens_in_another_window_and_all_its_values_agree() {
     let expected = ["L1H2=zero", "L2H3=scale(-2.5)", "L0H1[7->3]=knockout"];
     assert_eq!(edits(&window), expected);
     assert!(window.get_by_label("Undo").accesskit_node().is_disabled());
-    assert_eq!(difference(&window).len(), 3);
+    assert!(difference(&window).len() > 1);
 }
 
 #[test]
@@ -239,7 +246,9 @@ fn opening_what_is_already_shown_gives_its_verdict_too() {
     let mut window = open(path.to_str());
     settle(&mut window);
     press(&mut window, Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
-    click(&mut window, "Clear");
+    window.get_all_by_label("Clear").last().unwrap().click();
+    window.run_ok();
+    assert!(has(&window, "Nothing yet"));
     press(&mut window, Modifiers::COMMAND | Modifiers::SHIFT, Key::N);
     push(&mut window, Action::OpenSession(path));
     settle(&mut window);
@@ -302,8 +311,13 @@ fn a_model_that_is_not_there_leaves_the_old_one_usable() {
     assert_eq!(*window.state().session(), session);
     press(&mut window, Modifiers::NONE, Key::Space);
     settle(&mut window);
-    assert_eq!(difference(&window).len(), 3);
-    click(&mut window, "Close");
+    assert!(difference(&window).len() > 1);
+    let strip = window.get_by_label("Try again").rect();
+    let close = window
+        .get_all_by_label("Close")
+        .find(|node| node.rect().y_range() == strip.y_range());
+    close.unwrap().click();
+    window.run_ok();
     assert!(!has(&window, "cannot be opened"));
 }
 
@@ -330,7 +344,7 @@ fn of_two_quick_edits_only_the_second_one_is_shown_in_the_end() {
     }
     settle(&mut window);
     assert_eq!(difference(&window), shown[1]);
-    window.run_steps(60);
+    pause(&mut window);
     assert_eq!(
         difference(&window),
         shown[1],
@@ -361,10 +375,7 @@ fn small_models_of_every_format_open_run_and_take_an_edit() {
         press(&mut window, Modifiers::NONE, Key::Space);
         settle(&mut window);
         assert_eq!(edits(&window), ["L0H0=zero"], "{name}");
-        assert!(
-            has(&window, "After") || has(&window, "No language-model head"),
-            "{name}"
-        );
+        assert!(has(&window, "Next token "), "{name}");
     }
 }
 
@@ -372,8 +383,10 @@ fn small_models_of_every_format_open_run_and_take_an_edit() {
 fn ids_are_typed_where_a_model_has_no_tokenizer() {
     let path = fixture("models/tiny-gpt2");
     let mut window = open(path.to_str());
-    step_until(&mut window, "Nothing to run");
+    settle(&mut window);
+    assert!(has(&window, "Token 7 "), "there is a first prompt");
     press(&mut window, Modifiers::COMMAND, Key::L);
+    press(&mut window, Modifiers::COMMAND, Key::A);
     window.event(Event::Text("3, 1, 4".into()));
     press(&mut window, Modifiers::NONE, Key::Enter);
     settle(&mut window);
@@ -385,6 +398,19 @@ fn ids_are_typed_where_a_model_has_no_tokenizer() {
     press(&mut window, Modifiers::COMMAND, Key::A);
     window.event(Event::Text("999999".into()));
     press(&mut window, Modifiers::NONE, Key::Enter);
-    step_until(&mut window, "Not run");
+    step_until(&mut window, "Failed");
     assert!(has(&window, "999999"));
+}
+
+#[test]
+fn a_long_prompt_leaves_the_panels_their_room() {
+    let mut window = demo();
+    let panel = window.get_by_role_and_label(Role::Button, "L0H0").rect();
+    push(
+        &mut window,
+        Action::SetPrompt(Prompt::Text("Tom\n".repeat(30))),
+    );
+    settle(&mut window);
+    let moved = window.get_by_role_and_label(Role::Button, "L0H0").rect();
+    assert!(moved.top() < panel.top() + 100.0, "{panel:?} {moved:?}");
 }

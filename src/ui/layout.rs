@@ -95,7 +95,7 @@ impl Default for Layout {
         let top = linear(
             &mut tiles,
             LinearDir::Horizontal,
-            &[(heads, 0.26), (maps, 0.48), (right, 0.26)],
+            &[(heads, 0.33), (maps, 0.41), (right, 0.26)],
         );
         let root = linear(
             &mut tiles,

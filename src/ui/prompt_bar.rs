@@ -10,6 +10,8 @@ use crate::session::{BosRule, Experiment, Prompt};
 
 /// Pause after the last key, in seconds.
 const PAUSE_SECS: f64 = 0.15;
+/// Lines of a prompt that are in view at once.
+const MAX_LINES: f32 = 4.0;
 
 /// Which prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +72,8 @@ impl PromptBar {
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Min), |ui| {
                 match which {
                     Which::A => {
-                        contrast_button(cx, ui);
                         bos_switch(cx, ui);
+                        contrast_button(cx, ui);
                     }
                     Which::B => {
                         if ui.button("Remove B").clicked() {
@@ -100,16 +102,26 @@ impl PromptBar {
             (Which::A, true) => ("Prompt A as token ids", "Token ids, such as 2, 0, 1"),
             (Which::B, true) => ("Prompt B as token ids", "Token ids, such as 2, 0, 1"),
         };
-        let response = egui::TextEdit::multiline(&mut draft.text)
-            .id(field_id(which))
-            .hint_text(hint)
-            .desired_rows(1)
-            .desired_width(ui.available_width())
-            .margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
-            .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
-            .show(ui)
-            .response
-            .response;
+        // A thousand tokens would leave no room for anything else.
+        let line = ui.text_style_height(&egui::TextStyle::Body);
+        let response = egui::ScrollArea::vertical()
+            .id_salt(name)
+            .max_height(MAX_LINES * line + 2.0 * space::XS)
+            .auto_shrink([false, true])
+            .content_margin(0.0)
+            .show(ui, |ui| {
+                egui::TextEdit::multiline(&mut draft.text)
+                    .id(field_id(which))
+                    .hint_text(hint)
+                    .desired_rows(1)
+                    .desired_width(ui.available_width())
+                    .margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
+                    .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
+                    .show(ui)
+                    .response
+                    .response
+            })
+            .inner;
         response.widget_info(|| {
             let mut info = egui::WidgetInfo::labeled(egui::Role::MultilineTextInput, true, name);
             info.current_text_value = Some(draft.text.clone());

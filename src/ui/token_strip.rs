@@ -29,6 +29,8 @@ pub(super) struct TokenStrip {
     /// Number of the resolution that `columns` belong to.
     resolution: u64,
     columns: Vec<Column>,
+    /// The read position that was last brought into view.
+    followed: Option<usize>,
 }
 
 /// One column: a token of A, of B, or both.
@@ -68,11 +70,26 @@ impl TokenStrip {
                 ui.set_height(height);
                 ui.set_width(width);
                 let origin = ui.max_rect().min;
+                self.follow(cx.resolved.spec.position, origin, ui);
                 let visible = self.visible(viewport.left(), viewport.right());
                 for column in &self.columns[visible] {
                     column_ui(cx, column, origin, ui);
                 }
             });
+    }
+
+    /// Brings the read position into view when it has moved.
+    fn follow(&mut self, position: usize, origin: egui::Pos2, ui: &egui::Ui) {
+        if self.followed.replace(position) == Some(position) {
+            return;
+        }
+        if let Some(column) = self.columns.iter().find(|c| c.a == Some(position)) {
+            let at = pos2(origin.x + column.left, origin.y);
+            ui.scroll_to_rect(
+                Rect::from_min_size(at, vec2(column.width, CHIP_HEIGHT)),
+                None,
+            );
+        }
     }
 
     /// Indices of the columns that touch the span.
@@ -418,6 +435,7 @@ mod tests {
         let strip = TokenStrip {
             resolution: 1,
             columns: columns.collect(),
+            followed: None,
         };
         assert_eq!(strip.visible(0.0, 100.0), 0..4);
         assert_eq!(strip.visible(3000.0, 3059.0), 100..102);

@@ -11,6 +11,9 @@ use crate::model::Model;
 use crate::model::demo::{SAMPLE_ANSWERS, SAMPLE_PROMPT};
 use crate::session::{EditRow, Experiment, Prompt, Session};
 
+/// Length of the first prompt where there is no tokenizer: enough to see a pattern.
+const SAMPLE_IDS: usize = 8;
+
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
     let experiment = Experiment {
@@ -19,7 +22,9 @@ pub(super) fn first_session(model: &Model) -> Session {
     };
     let mut session = Session::new(model.source.clone(), experiment);
     if model.tokenizer.is_none() {
-        session.experiment = Experiment::new(Prompt::Ids(Vec::new()));
+        let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
+        let ids = (0..n_tokens as u32).collect();
+        session.experiment = Experiment::new(Prompt::Ids(ids));
     }
     session.view.selection = vec![HeadId::new(0, 0)];
     session

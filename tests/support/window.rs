@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable as _;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use headscope::render::Backend;
 use headscope::session::settings::Settings;
 use headscope::ui::{App, Setup, prepare};
@@ -52,7 +52,12 @@ pub(crate) fn step_until(window: &mut Window, label: &str) {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    panic!("{label} does not appear");
+    let there: Vec<String> = window
+        .root()
+        .children_recursive()
+        .filter_map(|node| node.accesskit_node().label().or(node.value()))
+        .collect();
+    panic!("{label} does not appear among {there:?}");
 }
 
 pub(crate) fn press(window: &mut Window, modifiers: Modifiers, key: Key) {

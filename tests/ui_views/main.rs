@@ -4,6 +4,7 @@
 
 mod fixture;
 mod look;
+mod snapshots;
 
 use egui::{Key, Modifiers, Pos2, pos2, vec2};
 use egui_kittest::Harness;

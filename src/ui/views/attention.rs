@@ -386,6 +386,7 @@ impl Tile<'_> {
         let at = |position| tokens::at(self.pieces, position);
         egui::Grid::new("cell")
             .num_columns(2)
+            .min_row_height(0.0)
             .spacing([10.0, 2.0])
             .show(ui, |ui| {
                 let mut row = |name: &str, value: String| {

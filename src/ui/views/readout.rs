@@ -10,6 +10,7 @@ use crate::session::ReadPosition;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::theme::Theme;
+use crate::ui::widgets::scale::minus;
 use crate::ui::widgets::{message, tokens};
 
 #[derive(Debug, Default)]
@@ -152,13 +153,34 @@ fn answer_table(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, height: f3
     state.table.show(cx, ui, height);
 }
 
-/// The colour of a change.
-fn change_color(theme: &Theme, change: f32) -> egui::Color32 {
-    if change > 0.0 {
-        theme.positive
-    } else if change < 0.0 {
+/// A change as text, and the colour of that text: what rounds to zero is no change.
+fn change(theme: &Theme, by: f32, decimals: usize) -> (String, egui::Color32) {
+    let text = format!("{by:+.decimals$}");
+    if !text.contains(|sign: char| ('1'..='9').contains(&sign)) && by.is_finite() {
+        return (format!("{:.decimals$}", 0.0), theme.text_weak);
+    }
+    let color = if by < 0.0 {
         theme.negative
     } else {
-        theme.text_weak
+        theme.positive
+    };
+    (minus(&text), color)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::theme::DARK;
+
+    #[test]
+    fn what_rounds_to_zero_has_neither_a_sign_nor_a_colour() {
+        for by in [0.0, 0.004, -0.004, -0.0] {
+            let zero = ("0.00".to_owned(), DARK.text_weak);
+            assert_eq!(change(&DARK, by, 2), zero, "{by}");
+        }
+        let more = ("+0.01".to_owned(), DARK.positive);
+        assert_eq!(change(&DARK, 0.006, 2), more);
+        let less = ("−1.5".to_owned(), DARK.negative);
+        assert_eq!(change(&DARK, -1.5, 1), less);
     }
 }

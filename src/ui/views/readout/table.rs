@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use egui::{Align2, FontId, Rect, RichText, Sense, Ui, pos2, vec2};
 
-use super::change_color;
+use super::change;
 use crate::experiment::{Readout, Side, TokenScore};
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
@@ -325,16 +325,10 @@ impl Columns {
         if let (Some([prob, logit]), Some(after)) = (self.change, row.after) {
             let by_prob = after.prob - row.before.prob;
             let by_logit = after.logit - row.before.logit;
-            number(
-                prob,
-                signed_percent(by_prob),
-                change_color(cx.theme, by_prob),
-            );
-            number(
-                logit,
-                minus(&format!("{by_logit:+.2}")),
-                change_color(cx.theme, by_logit),
-            );
+            let (text, color) = change(cx.theme, by_prob * 100.0, 1);
+            number(prob, text, color);
+            let (text, color) = change(cx.theme, by_logit, 2);
+            number(logit, text, color);
         }
         menu(cx, &response, row);
         response.on_hover_ui(|ui| tooltip(cx, ui, row));
@@ -395,15 +389,6 @@ fn percent(prob: f32) -> String {
     }
 }
 
-fn signed_percent(change: f32) -> String {
-    let percent = change * 100.0;
-    if percent.abs() < 0.05 {
-        "0".into()
-    } else {
-        minus(&format!("{percent:+.1}"))
-    }
-}
-
 impl Difference {
     /// The three numbers, large.
     pub(super) fn show(&self, cx: &ViewContext<'_>, ui: &mut Ui) {
@@ -429,18 +414,14 @@ impl Difference {
                     number("Now", minus(&format!("{:+.3}", self.before)), cx.theme.text);
                     return;
                 };
-                let change = after - self.before;
+                let (changed, color) = change(cx.theme, after - self.before, 2);
                 number(
                     "Before",
                     minus(&format!("{:+.2}", self.before)),
                     cx.theme.text_weak,
                 );
                 number("After", minus(&format!("{after:+.2}")), cx.theme.text);
-                number(
-                    "Change",
-                    minus(&format!("{change:+.2}")),
-                    change_color(cx.theme, change),
-                );
+                number("Change", changed, color);
             });
         });
     }

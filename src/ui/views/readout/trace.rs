@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use egui::{RichText, Ui};
-use egui_plot::{HLine, Line, LineStyle, Plot, PlotPoints, Points};
+use egui_plot::{AxisHints, HLine, Line, LineStyle, Plot, PlotPoints, Points};
 
 use super::table::Difference;
 use crate::edit::{Edit, Op, Positions, Target};
@@ -162,7 +162,12 @@ impl Trace {
             .show_background(false)
             .grid_color(theme.line)
             .grid_spacing(egui::Rangef::new(10.0, 90.0))
-            .x_axis_label(axis)
+            // egui_plot keeps labels twice as far apart: in a panel of this size there would be none.
+            .custom_x_axes(vec![
+                AxisHints::new_x()
+                    .label(axis)
+                    .label_spacing(egui::Rangef::new(30.0, 45.0)),
+            ])
             .include_y(before)
             .set_margin_fraction(egui::vec2(0.04, 0.12))
             .show(ui, |plot| {
