@@ -62,10 +62,21 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::Usage(error)) => show_usage(&error),
         Err(CliError::Failed(error)) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", reason(&error));
             ExitCode::FAILURE
         }
     })
+}
+
+/// An error and its causes, each said once: some messages have their cause in them, for the window shows one message.
+fn reason(error: &anyhow::Error) -> String {
+    let mut reason = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
+        }
+    }
+    reason
 }
 
 /// Help and version are no errors; clap knows the stream and the code.
@@ -84,5 +95,18 @@ impl From<clap::Error> for CliError {
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read x: no such file")
+            .context("no model");
+        assert_eq!(reason(&error), "no model: cannot read x: no such file");
     }
 }

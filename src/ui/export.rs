@@ -103,6 +103,10 @@ mod tests {
                 write(&app, view, format, &path).unwrap();
                 let bytes = std::fs::read(&path).unwrap();
                 assert!(bytes.starts_with(start), "{}", path.display());
+                if format == Format::Json {
+                    let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                    assert_eq!(json["view"], view.name());
+                }
                 if format != Format::Png {
                     let text = String::from_utf8(bytes).unwrap();
                     assert!(text.contains("When Mary and John"), "{}", path.display());

@@ -435,6 +435,7 @@ mod tests {
         let strip = TokenStrip {
             resolution: 1,
             columns: columns.collect(),
+            followed: None,
         };
         assert_eq!(strip.visible(0.0, 100.0), 0..4);
         assert_eq!(strip.visible(3000.0, 3059.0), 100..102);

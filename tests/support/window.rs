@@ -13,7 +13,7 @@ use headscope::worker::Worker;
 
 pub(crate) type Window = Harness<'static, App>;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A window that has been told to open `target`; nothing has been drawn yet.
 pub(crate) fn open(target: Option<&str>) -> Window {
