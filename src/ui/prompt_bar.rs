@@ -103,13 +103,12 @@ impl PromptBar {
             (Which::B, true) => ("Prompt B as token ids", "Token ids, such as 2, 0, 1"),
         };
         // A thousand tokens would leave no room for anything else. The frame stands around what is in view.
-        let lines = MAX_LINES * ui.text_style_height(&egui::TextStyle::Body);
+        let line = ui.text_style_height(&egui::TextStyle::Body);
         let visuals = ui.visuals();
         let focused = ui.memory(|memory| memory.has_focus(field_id(which)));
         let frame = egui::Frame::new()
             .fill(visuals.text_edit_bg_color())
             .corner_radius(space::RADIUS)
-            .inner_margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
             .stroke(if focused {
                 visuals.selection.stroke
             } else {
@@ -119,7 +118,7 @@ impl PromptBar {
             .show(ui, |ui| {
                 egui::ScrollArea::vertical()
                     .id_salt(name)
-                    .max_height(lines)
+                    .max_height(MAX_LINES * line + 2.0 * space::XS)
                     .auto_shrink([false, true])
                     .content_margin(0.0)
                     .show(ui, |ui| {
@@ -129,7 +128,7 @@ impl PromptBar {
                             .desired_rows(1)
                             .desired_width(ui.available_width())
                             .frame(egui::Frame::NONE)
-                            .margin(egui::Margin::ZERO)
+                            .margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
                             .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
                             .show(ui)
                             .response
