@@ -130,6 +130,24 @@ fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
     }
 }
 
+/// A spec whose sizes fit together.
+fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
+    let reason = if !spec.n_heads.is_multiple_of(spec.n_kv_heads) {
+        format!(
+            "{} query heads cannot share {} key/value heads",
+            spec.n_heads, spec.n_kv_heads
+        )
+    } else if matches!(spec.positions, Positions::Rotary(_)) && !spec.d_head.is_multiple_of(2) {
+        format!(
+            "rotary positions need an even head width, not {}",
+            spec.d_head
+        )
+    } else {
+        return Ok(spec);
+    };
+    Err(ConfigError::Inconsistent { reason })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::spec::Positions;
@@ -155,22 +173,4 @@ mod tests {
             assert_eq!(family.axes, axes, "{name}");
         }
     }
-}
-
-/// A spec whose sizes fit together.
-fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
-    let reason = if spec.n_heads % spec.n_kv_heads != 0 {
-        format!(
-            "{} query heads cannot share {} key/value heads",
-            spec.n_heads, spec.n_kv_heads
-        )
-    } else if matches!(spec.positions, Positions::Rotary(_)) && !spec.d_head.is_multiple_of(2) {
-        format!(
-            "rotary positions need an even head width, not {}",
-            spec.d_head
-        )
-    } else {
-        return Ok(spec);
-    };
-    Err(ConfigError::Inconsistent { reason })
 }
