@@ -104,6 +104,7 @@ impl PromptBar {
         };
         // A thousand tokens would leave no room for anything else. The frame stands around what is in view.
         let line = ui.text_style_height(&egui::TextStyle::Body);
+        let margin = egui::Margin::symmetric(space::S as i8, space::XS as i8);
         let visuals = ui.visuals();
         let focused = ui.memory(|memory| memory.has_focus(field_id(which)));
         let frame = egui::Frame::new()
@@ -127,8 +128,7 @@ impl PromptBar {
                             .hint_text(hint)
                             .desired_rows(1)
                             .desired_width(ui.available_width())
-                            .frame(egui::Frame::NONE)
-                            .margin(egui::Margin::symmetric(space::S as i8, space::XS as i8))
+                            .frame(egui::Frame::new().inner_margin(margin))
                             .return_key(KeyboardShortcut::new(Modifiers::SHIFT, Key::Enter))
                             .show(ui)
                             .response

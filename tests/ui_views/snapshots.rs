@@ -11,6 +11,7 @@ use crate::fixture::{Fixture, Shape, install};
 const TOLERANCE: f32 = 0.6;
 
 /// Compares the picture of a panel in one theme. Without a driver that can draw, only continuous integration fails.
+#[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn compare(name: &str, size: [f32; 2], dark: bool, mut fixture: Fixture) {
     let instance = wgpu::Instance::default();
     let adapter =
