@@ -24,4 +24,9 @@ impl Prompt {
     pub fn sample() -> Self {
         Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
+
+    /// The two names of [`Self::sample`], the right one first.
+    pub fn sample_answers() -> Vec<String> {
+        vec![" Mary".to_owned(), " John".to_owned()]
+    }
 }

@@ -87,7 +87,10 @@ impl Opened {
         if !has_prompt && engine.model().tokenizer.is_none() {
             bail!("the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1");
         }
-        let mut experiment = args.experiment(|| Prompt::Text(demo::SAMPLE_PROMPT.to_owned()));
+        let mut experiment = args.experiment(|| match source {
+            demo::NAME => Prompt::Text(demo::FIRST_PROMPT.to_owned()),
+            _ => Prompt::sample(),
+        });
         experiment.edits = edits;
         Self::resolve(engine, Session::new(source, experiment), None)
     }

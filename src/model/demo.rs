@@ -5,15 +5,20 @@ use std::path::PathBuf;
 use super::checkpoint::Checkpoint;
 use super::load::{Files, LoadError, understand};
 use super::tokenizer::Tokenizer;
+use crate::ids::HeadId;
 
 /// MODEL that stands for the bundled model.
 pub const NAME: &str = "demo";
 
-/// The prompt of the first launch.
-pub const SAMPLE_PROMPT: &str = "When Mary and John went to the store, John gave a drink to";
+/// The prompt of the first launch: what it says and what the model knows pull against each other.
+pub const FIRST_PROMPT: &str =
+    "The capital of Poland is London. Q: What is the capital of Poland? A:";
 
-/// Its two answers.
-pub const SAMPLE_ANSWERS: [&str; 2] = [" Mary", " John"];
+/// Its two answers: what the prompt says, and what the model knows.
+pub const FIRST_ANSWERS: [&str; 2] = [" London", " Warsaw"];
+
+/// The head that reads the prompt's answer; its α decides between the two.
+pub const FIRST_HEAD: HeadId = HeadId::new(1, 3);
 
 const CONFIG: &[u8] = include_bytes!("../../assets/models/demo/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../../assets/models/demo/model.safetensors");

@@ -8,7 +8,7 @@ use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::demo::{SAMPLE_ANSWERS, SAMPLE_PROMPT};
+use crate::model::demo;
 use crate::session::{EditRow, Experiment, Prompt, Session};
 
 /// Length of the first prompt where there is no tokenizer: enough to see a pattern.
@@ -16,17 +16,28 @@ const SAMPLE_IDS: usize = 8;
 
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
-    let experiment = Experiment {
-        answers: SAMPLE_ANSWERS.map(str::to_owned).to_vec(),
-        ..Experiment::new(Prompt::Text(SAMPLE_PROMPT.to_owned()))
+    let is_demo = model.source == demo::NAME;
+    let experiment = if is_demo {
+        Experiment {
+            answers: demo::FIRST_ANSWERS.map(str::to_owned).to_vec(),
+            ..Experiment::new(Prompt::Text(demo::FIRST_PROMPT.to_owned()))
+        }
+    } else if model.tokenizer.is_some() {
+        Experiment {
+            answers: Prompt::sample_answers(),
+            ..Experiment::new(Prompt::sample())
+        }
+    } else {
+        let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
+        Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
     };
     let mut session = Session::new(model.source.clone(), experiment);
-    if model.tokenizer.is_none() {
-        let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
-        let ids = (0..n_tokens as u32).collect();
-        session.experiment = Experiment::new(Prompt::Ids(ids));
-    }
-    session.view.selection = vec![HeadId::new(0, 0)];
+    let head = if is_demo {
+        demo::FIRST_HEAD
+    } else {
+        HeadId::new(0, 0)
+    };
+    session.view.selection = vec![head];
     session
 }
 

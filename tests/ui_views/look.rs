@@ -1,4 +1,4 @@
-//! Pictures for people: `LOOK=folder cargo test --test ui_views look -- --ignored` writes them there.
+//! Pictures for people: `HEADSCOPE_PICTURES=folder cargo test --test ui_views look` writes them there.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn picture_of(
     prepare: impl Fn() -> Fixture,
     act: impl Fn(&mut Harness<'_, Fixture>),
 ) {
-    let Some(folder) = std::env::var_os("LOOK") else {
+    let Some(folder) = std::env::var_os("HEADSCOPE_PICTURES") else {
         return;
     };
     std::fs::create_dir_all(&folder).unwrap();
@@ -51,8 +51,11 @@ fn picture_of(
 }
 
 #[test]
-#[ignore = "writes pictures to look at"]
 fn look() {
+    if std::env::var_os("HEADSCOPE_PICTURES").is_none() {
+        println!("skipped: HEADSCOPE_PICTURES names no folder for pictures");
+        return;
+    }
     for (name, shape, size) in [
         ("heads_12x12", GPT2, [320.0, 420.0]),
         ("heads_30x9", Shape(30, 9, 3), [260.0, 420.0]),
