@@ -21,7 +21,7 @@ use support::fixture;
 use window::{Window, open, press, step_until};
 
 /// Tokens of the prompt that the bundled model opens with.
-const TOKENS: usize = 15;
+const TOKENS: usize = 19;
 
 fn demo() -> Window {
     let mut window = open(None);
@@ -327,7 +327,7 @@ fn a_model_that_is_not_there_leaves_the_old_one_usable() {
 fn of_two_quick_edits_only_the_second_one_is_shown_in_the_end() {
     let mut window = demo();
     let scale = |factor| Action::SetHeadScale {
-        heads: vec![HeadId::new(1, 4)],
+        heads: vec![HeadId::new(1, 3)],
         factor,
     };
     let mut shown = Vec::new();

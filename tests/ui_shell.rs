@@ -193,11 +193,12 @@ fn heads_are_chosen_and_ablated_by_keyboard() {
         press(&mut harness, Modifiers::NONE, key);
     }
     let selection = harness.state().session().view.selection.clone();
-    assert_eq!(selection, [HeadId::new(1, 1)]);
+    // From the head of the first launch, L1H3.
+    assert_eq!(selection, [HeadId::new(2, 4)]);
     press(&mut harness, Modifiers::NONE, Key::Space);
     let edits = &harness.state().session().experiment.edits;
-    assert_eq!(edits[0].edit.to_string(), "L1H1=zero");
-    step_until(&mut harness, "restarted at L1");
+    assert_eq!(edits[0].edit.to_string(), "L2H4=zero");
+    step_until(&mut harness, "restarted at L2");
     press(&mut harness, Modifiers::COMMAND, Key::Z);
     assert!(harness.state().session().experiment.edits.is_empty());
 }

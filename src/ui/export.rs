@@ -109,7 +109,7 @@ mod tests {
                 }
                 if format != Format::Png {
                     let text = String::from_utf8(bytes).unwrap();
-                    assert!(text.contains("When Mary and John"), "{}", path.display());
+                    assert!(text.contains("The capital of Poland"), "{}", path.display());
                 }
             }
         }
