@@ -3,7 +3,10 @@
 //! `cargo bench --bench heatmaps`; each figure is for 20 frames, reading the last one back included. The maps are on the
 //! GPU before the first frame that counts, as they are while a person pans and zooms.
 
-#![expect(clippy::print_stdout, reason = "the figures mean nothing without the adapter's name")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures mean nothing without the adapter's name"
+)]
 
 use std::sync::Arc;
 
@@ -48,7 +51,11 @@ fn grid(c: &mut Criterion) {
     let backend = offscreen.backend().clone();
     let heads: Vec<f32> = (0..12).flat_map(head).collect();
     let layers: Vec<_> = (0..12)
-        .map(|layer| Some(Arc::new(LayerOverview::new(layer, 12, TOKENS, true, &heads))))
+        .map(|layer| {
+            Some(Arc::new(LayerOverview::new(
+                layer, 12, TOKENS, true, &heads,
+            )))
+        })
         .collect();
     let mut group = c.benchmark_group("20 frames, 144 maps of 1,024 tokens");
     group.sample_size(10);

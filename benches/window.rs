@@ -21,14 +21,23 @@ use headscope::worker::{Event, Worker};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    report("slider move on the bundled model, request to last event", slider());
-    report("update of the window's state during a run of 1,024 tokens", updates());
+    report(
+        "slider move on the bundled model, request to last event",
+        slider(),
+    );
+    report(
+        "update of the window's state during a run of 1,024 tokens",
+        updates(),
+    );
 }
 
 fn report(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let (median, longest) = (times[times.len() / 2], times[times.len() - 1]);
-    println!("{what}: median {median:.2?}, longest {longest:.2?} of {}", times.len());
+    println!(
+        "{what}: median {median:.2?}, longest {longest:.2?} of {}",
+        times.len()
+    );
 }
 
 fn worker() -> Worker {
@@ -40,7 +49,7 @@ fn slider() -> Vec<Duration> {
     let mut worker = worker();
     worker.load("demo");
     let model = loop {
-        match worker.wait(Duration::from_secs(60)) {
+        match worker.wait(Duration::from_mins(1)) {
             Some(Event::Loaded(model)) => break model,
             None => panic!("the bundled model was not loaded within a minute"),
             Some(_) => {}
@@ -114,8 +123,14 @@ fn updates() -> Vec<Duration> {
         times
     };
     update_for(OPENING, None);
-    let ids = (0..1024).map(|i| i * 7919 % 50_257).collect();
-    update_for(RUN, Some(Action::SetPrompt(Prompt::Ids(ids))))
+    let prompt = Prompt::Ids((0..1024).map(|i| i * 7919 % 50_257).collect());
+    let times = update_for(RUN, Some(Action::SetPrompt(prompt.clone())));
+    assert_eq!(
+        app.session().experiment.prompt,
+        prompt,
+        "the run was asked for"
+    );
+    times
 }
 
 fn random_model() -> PathBuf {
