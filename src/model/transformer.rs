@@ -266,43 +266,32 @@ impl Forward<'_> {
         let Some(block) = self.model.blocks.get(self.layer) else {
             return Ok(None);
         };
-        let at = |part| Site::Block(self.layer, part);
-        let (norm1, norm2) = (
-            [at(Part::Ln1Scale), at(Part::Ln1Normalized)],
-            [at(Part::Ln2Scale), at(Part::Ln2Normalized)],
-        );
-        let (resid_pre, z_site, result, attn_out, resid_mid) = (
-            at(Part::ResidPre),
-            at(Part::Z),
-            at(Part::Result),
-            at(Part::AttnOut),
-            at(Part::ResidMid),
-        );
-        let (mlp_out, resid_post) = (at(Part::MlpOut), at(Part::ResidPost));
+        let layer = self.layer;
+        let at = |part| Site::Block(layer, part);
 
         self.kept.resid_pre.push(self.resid.clone());
-        let resid = self.site(resid_pre, self.resid.clone())?;
+        let resid = self.site(at(Part::ResidPre), self.resid.clone())?;
         let z = if let Some(z) = self.kept_z.take() {
             z
         } else {
-            let x = self.norm(norm1, &block.norm1, &resid)?;
+            let sites = [at(Part::Ln1Scale), at(Part::Ln1Normalized)];
+            let x = self.norm(sites, &block.norm1, &resid)?;
             self.attention(block, &x)?
         };
         self.kept.z.push(z.clone());
-        let z = self.site(z_site, z)?;
-        if self.record.contains(&result) {
-            self.record_results(result, &z)?;
+        let z = self.site(at(Part::Z), z)?;
+        if self.record.contains(&at(Part::Result)) {
+            self.record_results(at(Part::Result), &z)?;
         }
         let out = block.out.apply(&z.flatten_from(1)?)?;
-        let out = self.site(attn_out, out)?;
-        let resid = (resid + out)?;
-        let resid = self.site(resid_mid, resid)?;
+        let out = self.site(at(Part::AttnOut), out)?;
+        let resid = self.site(at(Part::ResidMid), (resid + out)?)?;
 
-        let x = self.norm(norm2, &block.norm2, &resid)?;
+        let sites = [at(Part::Ln2Scale), at(Part::Ln2Normalized)];
+        let x = self.norm(sites, &block.norm2, &resid)?;
         let out = self.mlp(block, &x)?;
-        let out = self.site(mlp_out, out)?;
-        let resid = (resid + out)?;
-        self.resid = self.site(resid_post, resid)?;
+        let out = self.site(at(Part::MlpOut), out)?;
+        self.resid = self.site(at(Part::ResidPost), (resid + out)?)?;
         self.layer += 1;
         Ok(Some(std::mem::take(&mut self.recorded)))
     }

@@ -23,6 +23,8 @@ pub struct State {
 
 /// Sides of a cell, in points: smaller ones scroll, larger ones would only be blocks.
 const MIN_CELL: f32 = 14.0;
+/// The largest cell of a grid that scrolls.
+const SCROLLED_CELL: f32 = 26.0;
 const MAX_CELL: f32 = 72.0;
 const GAP: f32 = 2.0;
 const HEADER: egui::Vec2 = vec2(28.0, 18.0);
@@ -83,11 +85,21 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     ui.advance_cursor_after_rect(outer);
 }
 
-/// The largest whole number of pixels at which all cells fit, within limits.
+/// The largest whole number of pixels at which all cells fit, within limits; at which the columns fit, where the rows
+/// have to scroll.
 fn pitch(room: egui::Vec2, n_heads: usize, n_layers: usize, pixels_per_point: f32) -> f32 {
     // A hair's breadth stays free, so that rounding never brings scroll bars.
-    let fit = ((room.x - 1.0) / n_heads as f32).min((room.y - 1.0) / n_layers as f32);
-    let pitch = fit.clamp(MIN_CELL + GAP, MAX_CELL + GAP);
+    let (wide, high) = (
+        (room.x - 1.0) / n_heads as f32,
+        (room.y - 1.0) / n_layers as f32,
+    );
+    let smallest = MIN_CELL + GAP;
+    let pitch = if high < smallest {
+        // It scrolls in any case: then as large as reads well and the width allows.
+        wide.clamp(smallest, SCROLLED_CELL + GAP)
+    } else {
+        wide.min(high).clamp(smallest, MAX_CELL + GAP)
+    };
     (pitch * pixels_per_point).floor() / pixels_per_point
 }
 
