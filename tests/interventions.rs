@@ -8,6 +8,7 @@ use std::sync::Arc;
 use headscope::experiment::engine::{Engine, RunError, Unwatched, Watch};
 use headscope::experiment::{LayerMaps, Pass, RunSpec, Side};
 use headscope::model::Model;
+use headscope::model::load::{Unreported, open};
 use headscope::model::site::{Part, Site};
 
 use support::{close, fixture_model, run_spec};
@@ -230,4 +231,21 @@ fn heads_and_their_bias_sum_to_the_attention_output() {
         close(values[4], &sums(values[2], values[3]), 1e-6).unwrap();
         assert_eq!(values[0].len(), n * model.spec.d_model);
     }
+}
+
+#[test]
+fn a_prompt_whose_maps_would_not_fit_is_refused_before_it_runs() {
+    let path = support::fixture("models/tiny-gpt2");
+    let mut model = open(path.to_str().unwrap(), &mut Unreported).unwrap();
+    // The shape of a large model with a long context; its weights are never touched.
+    (model.spec.n_layers, model.spec.n_heads) = (80, 64);
+    model.spec.n_ctx = 131_072;
+    let error = Engine::new(Arc::new(model))
+        .run(&run_spec(&[1; 8192], &[]), &mut Unwatched)
+        .unwrap_err();
+    // 80 x 64 maps of 8,192 x 8,192 f16, twice.
+    assert!(
+        matches!(error, RunError::MapsTooLarge { most: 647, needed_gb, .. } if (1374.0..1375.0).contains(&needed_gb)),
+        "{error}"
+    );
 }

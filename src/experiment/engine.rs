@@ -12,10 +12,14 @@ use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
 use crate::model::Model;
 use crate::model::plan::{Entry, Plan};
 use crate::model::site::{Part, Site};
+use crate::model::spec::ModelSpec;
 use crate::model::transformer::{Activations, Kept};
 
 /// f32 maps of two runs stay within this; beyond it maps are kept as f16 and labelled so.
 const EXACT_MAPS_BUDGET: usize = 1 << 30;
+
+/// Maps of two runs, as f16, never take more than this: a prompt that would need more is refused.
+const MAPS_LIMIT: usize = 8 << 30;
 
 /// One model and its kept runs.
 #[derive(Debug)]
@@ -78,6 +82,17 @@ pub enum RunError {
         which: &'static str,
         id: u32,
         last: usize,
+    },
+    #[error(
+        "{which} has {n_tokens} tokens: the attention maps of two runs would take {needed_gb:.1} GB, and at most \
+         {limit_gb:.1} GB are kept; up to {most} tokens fit on this model"
+    )]
+    MapsTooLarge {
+        which: &'static str,
+        n_tokens: usize,
+        needed_gb: f64,
+        limit_gb: f64,
+        most: usize,
     },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
     NoSuchPosition { position: usize, n_tokens: usize },
@@ -180,6 +195,16 @@ impl Engine {
                     which,
                     n_tokens: ids.len(),
                     n_ctx: shape.n_ctx,
+                });
+            }
+            let most = most_tokens(shape);
+            if ids.len() > most {
+                return Err(RunError::MapsTooLarge {
+                    which,
+                    n_tokens: ids.len(),
+                    needed_gb: bytes_per_cell(shape) as f64 * (ids.len() as f64).powi(2) / 1e9,
+                    limit_gb: MAPS_LIMIT as f64 / 1e9,
+                    most,
                 });
             }
             if let Some(id) = ids.iter().find(|id| **id as usize >= shape.n_vocab) {
@@ -375,6 +400,16 @@ impl KeptRun {
         let maps: usize = self.layers.iter().map(|maps| maps.patterns.bytes()).sum();
         kept + maps
     }
+}
+
+/// Bytes that one cell (query, key) takes in the f16 maps of all heads of two runs.
+fn bytes_per_cell(shape: &ModelSpec) -> usize {
+    2 * size_of::<half::f16>() * shape.n_layers * shape.n_heads
+}
+
+/// The longest prompt whose maps are kept.
+fn most_tokens(shape: &ModelSpec) -> usize {
+    (MAPS_LIMIT / bytes_per_cell(shape)).isqrt()
 }
 
 /// What every run records to be looked at.
