@@ -241,7 +241,7 @@ fn a_prompt_whose_maps_would_not_fit_is_refused_before_it_runs() {
     (model.spec.n_layers, model.spec.n_heads) = (80, 64);
     model.spec.n_ctx = 131_072;
     let error = Engine::new(Arc::new(model))
-        .run(&run_spec(&[1; 8192], &[]), &mut Unwatched)
+        .run(&run_spec(&vec![1; 8192], &[]), &mut Unwatched)
         .unwrap_err();
     // 80 x 64 maps of 8,192 x 8,192 f16, twice.
     assert!(
