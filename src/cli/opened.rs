@@ -92,7 +92,11 @@ impl Opened {
             _ => Prompt::sample(),
         });
         experiment.edits = edits;
-        Self::resolve(engine, Session::new(source, experiment), None)
+        let mut session = Session::new(source, experiment);
+        if source == demo::NAME && !has_prompt {
+            session.view.selection = vec![demo::FIRST_HEAD];
+        }
+        Self::resolve(engine, session, None)
     }
 
     fn resolve(engine: Engine, session: Session, file: Option<PathBuf>) -> anyhow::Result<Self> {
