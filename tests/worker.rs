@@ -140,3 +140,38 @@ fn a_model_that_cannot_be_opened_says_why() {
     );
     assert_eq!(load(&mut worker, "demo").name, "demo");
 }
+
+#[test]
+fn maps_that_are_told_again_are_not_pooled_again() {
+    let mut worker = worker();
+    let model = tiny(&mut worker);
+    let mut live = Live::default();
+    live.reset(model.spec.n_layers);
+    let mut run = |edits: &[&str]| {
+        let id = worker.submit(&model, spec(edits));
+        live.submitted(id, spec(edits));
+        finish(&mut worker, &mut live, id);
+        let ids = |pass: &headscope::worker::LivePass| -> Vec<u64> {
+            pass.layers
+                .iter()
+                .flatten()
+                .map(|layer| layer.overview.id)
+                .collect()
+        };
+        (ids(&live.before), ids(&live.after))
+    };
+    let (plain, _) = run(&[]);
+    let (before, after) = run(&["L1H0=uniform"]);
+    assert_eq!(before, plain);
+    assert_eq!(
+        after[0], plain[0],
+        "the layer before the edit is the plain run's"
+    );
+    assert_ne!(after[1], plain[1]);
+    let (before, again) = run(&["L1H0=uniform", "L1H1=scale(2)"]);
+    assert_eq!(
+        (before, again),
+        (plain, after),
+        "after the pattern, no map changes"
+    );
+}

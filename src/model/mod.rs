@@ -41,12 +41,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// A token's text; `#5` without a tokenizer.
+    /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.
     pub fn token_text(&self, id: u32) -> String {
-        let pieces = self.tokenizer.as_ref().map(|t| t.pieces(&[id]));
-        pieces
-            .and_then(|pieces| pieces.into_iter().next())
-            .map_or_else(|| format!("#{id}"), |piece| piece.text)
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.next_piece(id).text,
+            None => format!("#{id}"),
+        }
     }
 }
 

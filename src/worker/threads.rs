@@ -1,6 +1,7 @@
 //! The two threads. A panic in a run or a load becomes an event: this is the one place that catches it.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -63,6 +64,7 @@ pub(super) fn start(
 
 fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
     let mut engine: Option<Engine> = None;
+    let mut overviews = Overviews::default();
     while let Some(taken) = mailbox.take() {
         let Taken {
             request: RunRequest { run, model, spec },
@@ -72,12 +74,16 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
         let mut current = engine
             .take()
             .filter(|engine| Arc::ptr_eq(engine.model(), &model))
-            .unwrap_or_else(|| Engine::new(model));
+            .unwrap_or_else(|| {
+                overviews = Overviews::default();
+                Engine::new(model)
+            });
         let mut reporter = Reporter {
             outbox,
             mailbox,
             generation,
             run,
+            overviews: &mut overviews,
         };
         let result = catch_unwind(AssertUnwindSafe(|| current.run(&spec, &mut reporter)));
         match result {
@@ -113,6 +119,7 @@ struct Reporter<'a> {
     mailbox: &'a Mailbox<RunRequest>,
     generation: u64,
     run: RunId,
+    overviews: &'a mut Overviews,
 }
 
 impl Watch for Reporter<'_> {
@@ -124,7 +131,7 @@ impl Watch for Reporter<'_> {
             run: self.run,
             side,
             maps: Arc::clone(maps),
-            overview: Arc::new(overview(maps)),
+            overview: self.overviews.of(side, maps),
         });
         true
     }
@@ -140,8 +147,28 @@ impl Watch for Reporter<'_> {
     }
 }
 
+/// The newest pooled maps of each side and layer. A run tells known layers again; they are pooled, and uploaded by the
+/// window, only once.
+#[derive(Default)]
+struct Overviews(HashMap<(Side, usize), (Arc<LayerMaps>, Arc<LayerOverview>)>);
+
+impl Overviews {
+    fn of(&mut self, side: Side, maps: &Arc<LayerMaps>) -> Arc<LayerOverview> {
+        // An edited run shares the maps of its first layers with the plain one.
+        let known = [side, Side::Before]
+            .into_iter()
+            .filter_map(|side| self.0.get(&(side, maps.layer)))
+            .find(|(known, _)| Arc::ptr_eq(known, maps))
+            .map(|(_, overview)| Arc::clone(overview));
+        let overview = known.unwrap_or_else(|| Arc::new(pooled(maps)));
+        let newest = (Arc::clone(maps), Arc::clone(&overview));
+        self.0.insert((side, maps.layer), newest);
+        overview
+    }
+}
+
 /// Pooled here, so that the window only uploads.
-fn overview(maps: &LayerMaps) -> LayerOverview {
+fn pooled(maps: &LayerMaps) -> LayerOverview {
     let patterns = &maps.patterns;
     let causal = true;
     LayerOverview::new(
