@@ -3,8 +3,9 @@
 //! `cargo bench --bench engine`; a forward keeps patterns, z and residuals, and reads logits at the last position.
 //! `HEADSCOPE_BENCH_MODEL` names another model folder.
 
+mod support;
+
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,22 +20,10 @@ use headscope::pyramid::LayerOverview;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn model() -> Arc<Model> {
-    let folder = std::env::var_os("HEADSCOPE_BENCH_MODEL").map_or_else(random_model, PathBuf::from);
+    let folder =
+        std::env::var_os("HEADSCOPE_BENCH_MODEL").map_or_else(support::random_model, PathBuf::from);
     let model = open(&folder.to_string_lossy(), &mut Unreported);
     Arc::new(model.unwrap_or_else(|error| panic!("{error}")))
-}
-
-fn random_model() -> PathBuf {
-    let folder = std::env::temp_dir().join("headscope-random-gpt2");
-    if !folder.join("config.json").exists() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-random-model");
-        let status = Command::new("python3").arg(script).arg(&folder).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "python3 {script} writes the model"
-        );
-    }
-    folder
 }
 
 fn run(n_tokens: usize, edits: &[String]) -> RunSpec {

@@ -4,8 +4,8 @@
 //! `cargo bench --bench window` prints medians and the longest.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::path::PathBuf;
-use std::process::Command;
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ fn updates() -> Vec<Duration> {
     };
     let ctx = egui::Context::default();
     prepare(&ctx);
-    let model = random_model();
+    let model = support::random_model();
     let mut app = App::new(setup, Some(&model.to_string_lossy()));
     let mut update_for = |duration: Duration, action: Option<Action>| {
         if let Some(action) = action {
@@ -131,17 +131,4 @@ fn updates() -> Vec<Duration> {
         "the run was asked for"
     );
     times
-}
-
-fn random_model() -> PathBuf {
-    let folder = std::env::temp_dir().join("headscope-random-gpt2");
-    if !folder.join("config.json").exists() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-random-model");
-        let status = Command::new("python3").arg(script).arg(&folder).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "python3 {script} writes the model"
-        );
-    }
-    folder
 }

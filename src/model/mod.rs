@@ -58,3 +58,23 @@ impl std::fmt::Debug for Model {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::load::{Unreported, open};
+    use crate::prompt::BosRule;
+
+    #[test]
+    fn a_candidate_token_keeps_the_space_before_its_word() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/fixtures/models/tiny-llama-gguf-spm/tiny-llama-spm.gguf"
+        );
+        let model = open(path, &mut Unreported).unwrap();
+        let tokenizer = model.tokenizer.as_ref().unwrap();
+        // SentencePiece puts a space before the text, which reads as nothing at its beginning and as a space further on.
+        let ids = tokenizer.encode("the", BosRule::Never).unwrap();
+        assert_eq!(tokenizer.pieces(&ids)[0].text.chars().next(), Some('t'));
+        assert_eq!(model.token_text(ids[0]).chars().next(), Some(' '));
+    }
+}

@@ -57,8 +57,6 @@ pub struct Theme {
     pub positive: Color32,
     pub negative: Color32,
 
-    /// Cells of a map that the mask hides ("N/A").
-    pub masked: Color32,
     /// A cell whose results are not there yet.
     pub cell_empty: Color32,
     /// Marks of edits: badges, outlines.
@@ -127,7 +125,6 @@ pub const DARK: Theme = Theme {
     error_fill: Color32::from_rgb(66, 28, 28),
     positive: Color32::from_rgb(110, 180, 245),
     negative: Color32::from_rgb(244, 150, 120),
-    masked: Color32::from_rgb(48, 54, 63),
     cell_empty: Color32::from_rgb(28, 33, 41),
     cell_edited: Color32::from_rgb(255, 140, 80),
     on_edited: Color32::from_rgb(30, 12, 2),
@@ -165,7 +162,6 @@ pub const LIGHT: Theme = Theme {
     error_fill: Color32::from_rgb(253, 228, 225),
     positive: Color32::from_rgb(9, 95, 190),
     negative: Color32::from_rgb(176, 66, 20),
-    masked: Color32::from_rgb(200, 200, 200),
     cell_empty: Color32::from_rgb(232, 236, 241),
     cell_edited: Color32::from_rgb(186, 68, 8),
     on_edited: Color32::from_rgb(255, 255, 255),

@@ -1,4 +1,5 @@
-//! The two threads. A panic in a run or a load becomes an event: this is the one place that catches it.
+//! The two threads. A panic in a run or a load becomes an event. (Besides, only the tokenizer catches panics: those of a
+//! library on a damaged file.)
 
 use std::any::Any;
 use std::collections::HashMap;

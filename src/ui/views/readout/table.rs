@@ -139,18 +139,11 @@ fn rows(
     ids.extend(answers);
     ids.sort_unstable();
     ids.dedup();
-    let pieces = cx
-        .model
-        .tokenizer
-        .as_ref()
-        .map(|tokenizer| tokenizer.pieces(&ids));
     let mut rows: Vec<Row> = ids
         .iter()
-        .enumerate()
-        .filter_map(|(i, id)| {
-            let piece = pieces.as_ref().and_then(|pieces| pieces.get(i));
+        .filter_map(|id| {
             Some(Row {
-                token: piece.map_or_else(|| format!("#{id}"), |piece| tokens::visible(&piece.text)),
+                token: tokens::visible(&cx.model.token_text(*id)),
                 before: before.score(*id)?,
                 after: after.and_then(|after| after.score(*id)),
                 is_answer: answers.contains(id),
