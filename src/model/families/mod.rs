@@ -14,9 +14,7 @@ use self::config::Config;
 use self::gguf::{GgufConfig, GgufLayout};
 use super::binding::{Slot, Source};
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{
-    Activation, BlockOrder, Head, Mlp, ModelSpec, Norm, Placement, Positions, Rotary,
-};
+use super::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary};
 
 /// How one family of models is read.
 #[derive(Debug)]
@@ -235,17 +233,17 @@ fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
             "{} query heads cannot share {} key/value heads",
             spec.n_heads, spec.n_kv_heads
         )
-    } else if let Some(rotary) = global.iter().chain(&spec.local_rotary.as_ref()).find(|r| misfit(r)) {
+    } else if let Some(rotary) = global
+        .iter()
+        .chain(&spec.local_rotary.as_ref())
+        .find(|r| misfit(r))
+    {
         format!(
             "rotary positions need an even width within the head's {}, not {}",
             spec.d_head, rotary.width
         )
     } else if spec.masks.len() != spec.n_layers {
-        format!(
-            "{} layers have {} masks",
-            spec.n_layers,
-            spec.masks.len()
-        )
+        format!("{} layers have {} masks", spec.n_layers, spec.masks.len())
     } else {
         return Ok(spec);
     };
@@ -298,7 +296,10 @@ mod tests {
                 }
             }
             for tensor in checkpoint.names() {
-                assert!(used.contains(tensor) || family.ignores(tensor), "{name}: {tensor}");
+                assert!(
+                    used.contains(tensor) || family.ignores(tensor),
+                    "{name}: {tensor}"
+                );
             }
         }
     }
@@ -312,7 +313,10 @@ mod tests {
             let error = family
                 .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
                 .unwrap_err();
-            assert!(error.to_string().contains("attention_rotation"), "{name}: {error}");
+            assert!(
+                error.to_string().contains("attention_rotation"),
+                "{name}: {error}"
+            );
         }
     }
 }
