@@ -34,16 +34,19 @@ pub(super) struct Sources<'a> {
     pub(super) contrast: Option<&'a Kept>,
 }
 
-/// Compiles `run.edits` for a model.
+/// Compiles `run.edits` for a model, for passes that reach `n_positions`: the prompt's tokens, and those that are
+/// generated after it.
 pub(super) fn compile(
     spec: &ModelSpec,
     run: &RunSpec,
     sources: &Sources<'_>,
+    n_positions: usize,
 ) -> Result<Plan, EditError> {
     let mut compiler = Compiler {
         spec,
         run,
         sources,
+        n_positions,
         alignment: run
             .contrast
             .as_deref()
@@ -68,6 +71,7 @@ struct Compiler<'a> {
     spec: &'a ModelSpec,
     run: &'a RunSpec,
     sources: &'a Sources<'a>,
+    n_positions: usize,
     alignment: Option<Alignment>,
     plan: Plan,
 }
@@ -110,7 +114,7 @@ impl Compiler<'_> {
     }
 
     fn positions(&self, at: &Positions) -> Result<Vec<usize>, String> {
-        let n = self.run.ids.len();
+        let n = self.n_positions;
         match at {
             Positions::All => Ok((0..n).collect()),
             Positions::Last => Ok(vec![self.run.last]),
@@ -167,7 +171,7 @@ impl Compiler<'_> {
     }
 
     fn knock_out(&mut self, head: HeadId, query: usize, key: usize) -> Result<(), String> {
-        let n = self.run.ids.len();
+        let n = self.n_positions;
         if query >= n || key >= n {
             return Err(format!("the prompt's {n} tokens are 0 to {}", n - 1));
         }

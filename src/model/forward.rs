@@ -39,7 +39,8 @@ pub struct Forward<'a> {
     past: Option<&'a Past>,
     /// Of layers that see all keys, and of those with a window.
     rotary: [RotaryTable; 2],
-    kept: Kept,
+    /// `None` where several sequences go through: nothing starts from those.
+    kept: Option<Kept>,
     recorded: Activations,
 }
 
@@ -78,11 +79,18 @@ impl<'a> Forward<'a> {
     ) -> Self {
         Self {
             plans: vec![plan],
+            kept: Some(Kept::default()),
             ..Self::empty(model, rows, record)
         }
     }
 
-    /// A pass that sequences will [join](Self::join).
+    /// A pass that sequences will [join](Self::join), the first at this layer.
+    pub(super) fn beginning_at(mut self, layer: usize) -> Self {
+        self.layer = layer;
+        self
+    }
+
+    /// A pass without a sequence.
     pub(super) fn empty(model: &'a Transformer, rows: Rows, record: &'a BTreeSet<Site>) -> Self {
         let spec = &model.spec;
         let table = |rotary: Option<&Rotary>| {
@@ -104,7 +112,7 @@ impl<'a> Forward<'a> {
             pending: None,
             past: None,
             rotary: [of_layers(false), of_layers(true)],
-            kept: Kept::default(),
+            kept: None,
             recorded: Activations::new(),
             rows,
         }
@@ -144,10 +152,10 @@ impl<'a> Forward<'a> {
     /// The rest of a kept run of the same tokens from `entry` on, under this pass's only plan.
     pub(super) fn entering(mut self, kept: &Kept, entry: Entry) -> Self {
         self.layer = entry.layer;
-        self.kept = Kept {
+        self.kept = Some(Kept {
             resid_pre: kept.resid_pre[..entry.layer].to_vec(),
             z: kept.z[..entry.layer].to_vec(),
-        };
+        });
         let resid = kept.resid_pre[entry.layer].clone();
         if entry.after_pattern {
             self.taken_over.push((resid, kept.z[entry.layer].clone()));
@@ -159,7 +167,7 @@ impl<'a> Forward<'a> {
 
     /// Adds a sequence at the layer to come: a kept run, changed by `plan` from `entry` on. Of one layer, those that
     /// enter at the top come first.
-    pub(super) fn join(&mut self, kept: &Kept, entry: Entry, plan: &'a Plan) -> Result<()> {
+    pub fn join(&mut self, kept: &Kept, entry: Entry, plan: &'a Plan) -> Result<()> {
         let mine = |kept: &Tensor| {
             if kept.dim(0)? == self.rows.positions.len() {
                 Ok(kept.clone())
@@ -196,7 +204,9 @@ impl<'a> Forward<'a> {
         let (joining, mut kept_z): (Vec<_>, Vec<_>) = self.taken_over.drain(..).unzip();
         resid.extend(joining);
         let resid = stacked(resid)?;
-        self.kept.resid_pre.push(resid.clone());
+        if let Some(kept) = &mut self.kept {
+            kept.resid_pre.push(resid.clone());
+        }
         let resid = self.site(at(layer, Part::ResidPre), resid)?;
         if under_way > 0 {
             let n_rows = resid.dim(0)? - kept_z.len() * self.rows.positions.len();
@@ -204,7 +214,9 @@ impl<'a> Forward<'a> {
             kept_z.insert(0, self.attention(block, &x)?);
         }
         let z = stacked(kept_z)?;
-        self.kept.z.push(z.clone());
+        if let Some(kept) = &mut self.kept {
+            kept.z.push(z.clone());
+        }
         let z = self.site(at(layer, Part::Z), z)?;
         if self.record.contains(&at(layer, Part::Result)) {
             self.record_results(at(layer, Part::Result), &z)?;
@@ -249,7 +261,7 @@ impl<'a> Forward<'a> {
 
     /// What another run may start from, once every layer has run.
     pub fn into_kept(self) -> Kept {
-        self.kept
+        self.kept.unwrap_or_default()
     }
 
     /// Logits `[row, vocab]` of a final residual; `None` without a language-model head.
@@ -384,17 +396,39 @@ impl<'a> Forward<'a> {
 
     /// z of all heads before its edits, `[row, head, d_head]`, from what attention reads, `[row, d_model]`.
     fn attention(&mut self, block: &Block, x: &Tensor) -> Result<Tensor> {
-        let model = self.model;
+        let ModelSpec {
+            n_heads, d_head, ..
+        } = self.model.spec;
+        let n_rows = x.dim(0)?;
+        let layer = self.layer;
+        let at = |part| Site::Block(layer, part);
+
+        let [q, k, v] = self.projected(block, x)?;
+        let attended = with_values(&q, |q| {
+            with_values(&k, |k| with_values(&v, |v| self.attend(q, Keys { k, v })))
+        })????;
+        let Attended { z, scores, pattern } = attended;
+        for (part, map) in [(Part::Scores, scores), (Part::Pattern, pattern)] {
+            if self.record.contains(&at(part)) {
+                let n_keys = map.len() / (n_heads * n_rows);
+                let map = from_vec(map, (n_heads, n_rows, n_keys))?;
+                self.recorded.insert(at(part), map);
+            }
+        }
+        from_vec(z, (n_rows, n_heads, d_head))
+    }
+
+    /// q and k as they are scored, and v, from what attention reads.
+    fn projected(&mut self, block: &Block, x: &Tensor) -> Result<[Tensor; 3]> {
         let ModelSpec {
             n_heads,
             n_kv_heads,
             d_head,
             ..
-        } = model.spec;
+        } = self.model.spec;
         let n_rows = x.dim(0)?;
         let layer = self.layer;
         let at = |part| Site::Block(layer, part);
-
         let qkv = block.qkv.apply(x)?;
         let heads = |first: usize, count: usize| {
             qkv.narrow(1, first * d_head, count * d_head)?
@@ -411,19 +445,20 @@ impl<'a> Forward<'a> {
             n_kv_heads,
             block.k_norm.as_deref(),
         )?;
+        Ok([q, k, v])
+    }
 
-        let attended = with_values(&q, |q| {
-            with_values(&k, |k| with_values(&v, |v| self.attend(q, Keys { k, v })))
-        })????;
-        let Attended { z, scores, pattern } = attended;
-        for (part, map) in [(Part::Scores, scores), (Part::Pattern, pattern)] {
-            if self.record.contains(&at(part)) {
-                let n_keys = map.len() / (n_heads * n_rows);
-                let map = from_vec(map, (n_heads, n_rows, n_keys))?;
-                self.recorded.insert(at(part), map);
-            }
-        }
-        from_vec(z, (n_rows, n_heads, d_head))
+    /// Keys and values of the layer that [`Self::entering`] put this pass before.
+    pub(super) fn keys_and_values(mut self) -> Result<PastLayer> {
+        let block = &self.model.blocks[self.layer];
+        let resid = stacked(std::mem::take(&mut self.resid))?;
+        let resid = self.site(Site::Block(self.layer, Part::ResidPre), resid)?;
+        let x = self.attention_input(block, &resid)?;
+        let [_, k, v] = self.projected(block, &x)?;
+        Ok(PastLayer {
+            k: with_values(&k, <[f32]>::to_vec)?,
+            v: with_values(&v, <[f32]>::to_vec)?,
+        })
     }
 
     /// Attention of all sequences under way.

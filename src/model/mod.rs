@@ -7,7 +7,7 @@ pub mod checkpoint;
 pub mod demo;
 pub mod families;
 pub mod fingerprint;
-mod forward;
+pub mod forward;
 mod kernels;
 pub mod load;
 pub mod plan;

@@ -145,11 +145,79 @@ impl Transformer {
         plan: &'a Plan,
         record: &'a BTreeSet<Site>,
     ) -> Result<Forward<'a>> {
-        let width = self.spec.n_kv_heads * self.spec.d_head;
-        let position = past.layers.first().map_or(0, |layer| layer.k.len() / width);
-        Forward::new(self, Rows::one(position), plan, record)
+        Forward::new(self, Rows::one(self.n_past(past)), plan, record)
             .after(past)
             .embedded(&[id])
+    }
+
+    /// Begins a pass over several kept runs of equally many tokens, each changed in its own way; they
+    /// [join](Forward::join) it from `layer` on, those that enter first first. Nothing is recorded.
+    pub fn gather(&self, n_tokens: usize, layer: usize) -> Forward<'_> {
+        const NOTHING: &BTreeSet<Site> = &BTreeSet::new();
+        Forward::empty(self, Rows::whole(n_tokens), NOTHING).beginning_at(layer)
+    }
+
+    /// The same over one row of each: that after `past`, which they share. Exact where later rows do not matter and
+    /// earlier ones are not changed: causal masks, and plans that touch this position alone.
+    pub fn gather_row<'a>(&'a self, past: &'a Past, layer: usize) -> Forward<'a> {
+        const NOTHING: &BTreeSet<Site> = &BTreeSet::new();
+        Forward::empty(self, Rows::one(self.n_past(past)), NOTHING)
+            .after(past)
+            .beginning_at(layer)
+    }
+
+    /// Keys and values of a kept run's first `n_tokens`, under the plan that it ran with.
+    pub fn past(&self, kept: &Kept, plan: &Plan, n_tokens: usize) -> Result<Past> {
+        let record = BTreeSet::new();
+        let width = self.spec.n_kv_heads * self.spec.d_head;
+        let layers = (0..self.spec.n_layers)
+            .map(|layer| {
+                let mut of_layer = self
+                    .resume(kept, Entry::top(layer), plan, &record)?
+                    .keys_and_values()?;
+                of_layer.k.truncate(n_tokens * width);
+                of_layer.v.truncate(n_tokens * width);
+                Ok(of_layer)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Past { layers })
+    }
+
+    fn n_past(&self, past: &Past) -> usize {
+        let width = self.spec.n_kv_heads * self.spec.d_head;
+        past.layers.first().map_or(0, |layer| layer.k.len() / width)
+    }
+
+    /// The sites whose records [`Past::append`] takes up.
+    pub fn past_sites(&self) -> impl Iterator<Item = Site> {
+        (0..self.spec.n_layers)
+            .flat_map(|layer| [self.key_part(layer), Part::V].map(|part| Site::Block(layer, part)))
+    }
+
+    /// Where keys are as they are scored.
+    fn key_part(&self, layer: usize) -> Part {
+        match self.spec.rotary(layer) {
+            Some(_) => Part::RotK,
+            None => Part::K,
+        }
+    }
+
+    /// Adds what a pass recorded at [`Self::past_sites`] of a layer.
+    pub fn append(&self, past: &mut Past, layer: usize, recorded: &Activations) -> Result<()> {
+        past.layers
+            .resize_with(self.spec.n_layers, PastLayer::default);
+        let of_layer = &mut past.layers[layer];
+        for (part, values) in [
+            (self.key_part(layer), &mut of_layer.k),
+            (Part::V, &mut of_layer.v),
+        ] {
+            let site = Site::Block(layer, part);
+            match recorded.get(&site) {
+                Some(rows) => with_values(rows, |rows| values.extend_from_slice(rows))?,
+                None => candle_core::bail!("{site} is not recorded"),
+            }
+        }
+        Ok(())
     }
 
     /// The values of a kept run at a site within a block, row-major: kept, or run again in that one layer.
