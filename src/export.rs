@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         let Outcome { before, after } = self.outcome;
         let now = self.layer(after.as_ref().unwrap_or(before), head)?;
         let n_tokens = now.patterns.n_tokens();
-        let mut values = now.patterns.head(head.head).into_owned();
+        let mut values = now.patterns.glance(head.head).to_vec();
         match shown {
             Shown::Attention => {}
             Shown::ValueWeighted => {
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 }
             }
             Shown::Change => {
-                let before = self.layer(before, head)?.patterns.head(head.head);
+                let before = self.layer(before, head)?.patterns.glance(head.head);
                 for (value, before) in values.iter_mut().zip(before.iter()) {
                     *value -= before;
                 }

@@ -13,6 +13,7 @@
 //! A coarser texel is the value of greatest magnitude among its four, which for weights is the maximum and for signed
 //! maps (a change) keeps the sign. Masked cells count as 0. NaN becomes infinite, so that it shows instead of vanishing.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,35 +74,51 @@ pub struct LayerOverview {
 }
 
 impl LayerOverview {
-    /// `values` are `[head, query, key]`. Heads are shared out to the threads of rayon's pool.
+    /// `values` are `[head, query, key]`.
     ///
     /// # Panics
     /// When `values` are not `n_heads` × `t` × `t`.
     pub fn new(layer: usize, n_heads: usize, t: usize, causal: bool, values: &[f32]) -> Self {
-        Self::capped(layer, n_heads, t, causal, values, OVERVIEW_CAP)
-    }
-
-    fn capped(
-        layer: usize,
-        n_heads: usize,
-        t: usize,
-        causal: bool,
-        values: &[f32],
-        cap: usize,
-    ) -> Self {
         assert_eq!(
             values.len(),
             n_heads * t * t,
             "maps of layer {layer} are not [head, query, key]"
         );
+        Self::of_heads(layer, n_heads, t, causal, |head| {
+            &values[head * t * t..(head + 1) * t * t]
+        })
+    }
+
+    /// `map` gives a head's `[query, key]`. Heads are shared out to the threads of rayon's pool.
+    ///
+    /// # Panics
+    /// When a map is not `t` × `t`.
+    pub fn of_heads<M: Deref<Target = [f32]>>(
+        layer: usize,
+        n_heads: usize,
+        t: usize,
+        causal: bool,
+        map: impl Fn(usize) -> M + Sync,
+    ) -> Self {
+        Self::capped(layer, n_heads, t, causal, map, OVERVIEW_CAP)
+    }
+
+    fn capped<M: Deref<Target = [f32]>>(
+        layer: usize,
+        n_heads: usize,
+        t: usize,
+        causal: bool,
+        map: impl Fn(usize) -> M + Sync,
+        cap: usize,
+    ) -> Self {
         let side = overview_side(t, cap);
         let head_words = Shape::new(side).words();
         let mut words = vec![0; n_heads * head_words];
         if t > 0 {
             words
                 .par_chunks_mut(head_words)
-                .zip(values.par_chunks(t * t))
-                .for_each(|(words, values)| build(values, t, side, causal, words));
+                .enumerate()
+                .for_each(|(head, words)| build(&map(head), t, side, causal, words));
         }
         Self {
             id: next_id(),
@@ -305,7 +322,14 @@ mod tests {
         for (query, key) in [(69, 0), (69, 69), (33, 2), (2, 2)] {
             let mut values = vec![0.001; 2 * t * t];
             values[t * t + query * t + key] = 0.75;
-            let layer = LayerOverview::capped(3, 2, t, true, &values, cap);
+            let layer = LayerOverview::capped(
+                3,
+                2,
+                t,
+                true,
+                |head| &values[head * t * t..(head + 1) * t * t],
+                cap,
+            );
             assert_eq!((layer.side, layer.n_heads, layer.layer), (side, 2, 3));
             let head = &layer.words[Shape::new(side).words()..];
             let (_, level) = Shape::new(side).level(0).unwrap();

@@ -19,7 +19,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "pyramid"]),
-    ("worker", &["pyramid", "model", "experiment"]),
+    ("worker", &["ids", "pyramid", "model", "experiment"]),
     ("ui", &["colormap", "ids", "prompt", "pyramid", "edit", "model", "experiment", "figure", "session", "export", "render", "worker"]),
     ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "figure", "session", "export", "render", "ui"]),
 ];

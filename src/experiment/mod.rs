@@ -14,7 +14,7 @@ mod sweep;
 pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
 pub use generate::{Generated, GeneratedToken};
-pub use maps::{LayerMaps, Patterns};
+pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 pub use sweep::SweepLogits;
 

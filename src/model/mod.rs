@@ -12,6 +12,7 @@ mod kernels;
 pub mod load;
 pub mod plan;
 mod product;
+pub mod scored;
 pub mod site;
 pub mod spec;
 mod tensors;

@@ -279,7 +279,7 @@ mod tests {
                 Arc::new(LayerMaps {
                     mask: crate::mask::Mask::CAUSAL,
                     layer,
-                    patterns: Patterns::exact(HEADS, TOKENS, values),
+                    patterns: Patterns::kept(HEADS, TOKENS, values),
                     value_norms: Arc::new([]),
                 })
             })

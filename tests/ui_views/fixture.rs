@@ -242,7 +242,7 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
                 maps: Arc::new(LayerMaps {
                     mask: headscope::mask::Mask::CAUSAL,
                     layer,
-                    patterns: Patterns::exact(shape.1, n_tokens, values),
+                    patterns: Patterns::kept(shape.1, n_tokens, values),
                     value_norms: norms.into(),
                 }),
             })

@@ -194,7 +194,7 @@ impl Tile<'_> {
         });
         let draw = MatrixDraw {
             place: self.place,
-            map: self.map,
+            map: self.map.clone(),
             scale: self.scale,
             window: self.window,
             stale,
@@ -229,14 +229,6 @@ impl Tile<'_> {
         }
         if stale {
             message::tag(&mut ui, cx.theme, "old", "A newer result is on its way");
-        }
-        if !self.map.layer.maps.patterns.is_exact() {
-            message::tag(
-                &mut ui,
-                cx.theme,
-                "f16",
-                "These maps were rounded to f16 to save memory; the run itself was not",
-            );
         }
         if self.map.shown == Shown::Change && self.map.before.is_none() {
             message::tag(

@@ -3,20 +3,22 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use crate::experiment::LayerMaps;
+use crate::experiment::{HeadMap, LayerMaps};
 use crate::ids::HeadId;
 use crate::session::Shown;
 use crate::ui::context::ViewContext;
 use crate::worker::LiveLayer;
 
-/// A head's map. Cheap to make; nothing is copied.
-#[derive(Clone, Copy)]
+/// A head's map. Nothing is copied; of a long prompt, the first look at a head makes its map.
+#[derive(Clone)]
 pub struct Map<'a> {
     pub head: HeadId,
     pub shown: Shown,
     pub layer: &'a LiveLayer,
     /// The unedited run's maps, where they are of the same prompt.
     pub before: Option<&'a Arc<LayerMaps>>,
+    now: HeadMap<'a>,
+    then: Option<HeadMap<'a>>,
 }
 
 /// A cell of a map.
@@ -70,6 +72,8 @@ impl<'a> Map<'a> {
             shown,
             layer,
             before,
+            now: layer.maps.patterns.head(head.head),
+            then: before.map(|maps| maps.patterns.head(head.head)),
         })
     }
 
@@ -91,12 +95,12 @@ impl<'a> Map<'a> {
 
     /// A[query, key] of the run as it is now.
     pub fn attention(&self, query: usize, key: usize) -> f32 {
-        self.layer.maps.patterns.value(self.head.head, query, key)
+        self.now[query * self.n_tokens() + key]
     }
 
     /// A[query, key] of the unedited run.
     pub fn attention_before(&self, query: usize, key: usize) -> Option<f32> {
-        Some(self.before?.patterns.value(self.head.head, query, key))
+        Some(self.then.as_ref()?[query * self.n_tokens() + key])
     }
 
     /// ‖v_key‖ as this head reads it.
@@ -126,7 +130,7 @@ impl<'a> Map<'a> {
     /// All cells, `[query, key]`; what the mask hides is 0.
     pub fn values(&self) -> Cow<'_, [f32]> {
         if self.shown == Shown::Attention {
-            return self.layer.maps.patterns.head(self.head.head);
+            return Cow::Borrowed(&self.now);
         }
         let n = self.n_tokens();
         let cells = (0..n * n).map(|i| self.value(i / n, i % n).unwrap_or(0.0));
