@@ -1,9 +1,21 @@
 //! The table of supported families. A family is one file: its config to a [`ModelSpec`], its tensor names to slots.
 
 mod config;
+mod gemma2;
+mod gemma3;
 mod gguf;
 mod gpt2;
 mod llama;
+mod masks;
+mod mistral;
+mod names;
+mod neo;
+mod neox;
+mod opt;
+mod phi;
+mod phi3;
+mod qwen2;
+mod qwen3;
 mod rotary;
 
 pub use config::ConfigError;
@@ -93,7 +105,34 @@ impl Axes {
 }
 
 /// All families, one line each.
-pub const FAMILIES: &[Family] = &[gpt2::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    gpt2::FAMILY,
+    llama::FAMILY,
+    neox::FAMILY,
+    neo::FAMILY,
+    opt::FAMILY,
+    mistral::FAMILY,
+    qwen2::FAMILY,
+    qwen3::FAMILY,
+    gemma2::FAMILY,
+    gemma3::FAMILY,
+    phi::FAMILY,
+    phi3::FAMILY,
+];
+
+/// What people may well try, and why it is not opened.
+const REFUSED: [(&str, &str); 5] = [
+    (
+        "gemma3",
+        "it reads pictures, too; text models of Gemma 3 are of the model_type `gemma3_text`",
+    ),
+    ("mixtral", EXPERTS),
+    ("phimoe", EXPERTS),
+    ("qwen2_moe", EXPERTS),
+    ("qwen3_moe", EXPERTS),
+];
+
+const EXPERTS: &str = "it is a mixture of experts, and only models with one MLP a layer are read";
 
 impl Family {
     /// The family that a config.json names.
@@ -104,6 +143,9 @@ impl Family {
             .ok_or_else(|| ConfigError::Missing {
                 key: "model_type".into(),
             })?;
+        if let Some((name, reason)) = REFUSED.into_iter().find(|(name, _)| *name == model_type) {
+            return Err(ConfigError::Refused { name, reason });
+        }
         FAMILIES
             .iter()
             .find(|family| family.model_type == model_type)
@@ -167,11 +209,10 @@ impl Family {
         let gguf = self.gguf.as_ref().ok_or_else(|| ConfigError::Missing {
             key: "general.architecture".into(),
         })?;
-        checked((gguf.spec)(&GgufConfig {
-            architecture: gguf.architecture,
-            metadata,
-            checkpoint,
-        })?)
+        let config = GgufConfig::new(gguf.architecture, metadata, checkpoint);
+        let spec = (gguf.spec)(&config)?;
+        config.finish()?;
+        checked(spec)
     }
 
     /// The name under which a checkpoint has a tensor: as bound, or with a prefix.
@@ -235,17 +276,17 @@ fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
             "{} query heads cannot share {} key/value heads",
             spec.n_heads, spec.n_kv_heads
         )
-    } else if let Some(rotary) = global.iter().chain(&spec.local_rotary.as_ref()).find(|r| misfit(r)) {
+    } else if let Some(rotary) = global
+        .iter()
+        .chain(&spec.local_rotary.as_ref())
+        .find(|r| misfit(r))
+    {
         format!(
             "rotary positions need an even width within the head's {}, not {}",
             spec.d_head, rotary.width
         )
     } else if spec.masks.len() != spec.n_layers {
-        format!(
-            "{} layers have {} masks",
-            spec.n_layers,
-            spec.masks.len()
-        )
+        format!("{} layers have {} masks", spec.n_layers, spec.masks.len())
     } else {
         return Ok(spec);
     };
@@ -298,7 +339,10 @@ mod tests {
                 }
             }
             for tensor in checkpoint.names() {
-                assert!(used.contains(tensor) || family.ignores(tensor), "{name}: {tensor}");
+                assert!(
+                    used.contains(tensor) || family.ignores(tensor),
+                    "{name}: {tensor}"
+                );
             }
         }
     }
@@ -312,7 +356,10 @@ mod tests {
             let error = family
                 .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
                 .unwrap_err();
-            assert!(error.to_string().contains("attention_rotation"), "{name}: {error}");
+            assert!(
+                error.to_string().contains("attention_rotation"),
+                "{name}: {error}"
+            );
         }
     }
 }
