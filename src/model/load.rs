@@ -329,10 +329,7 @@ impl Reader<'_> {
         let rows = |(name, source): &(String, Source)| self.rows_of(name, source, n_in);
         let counts: Vec<Option<usize>> = sources.iter().map(rows).collect();
         if counts.iter().copied().sum::<Option<usize>>() != Some(n_out) {
-            let wrong = counts
-                .iter()
-                .position(Option::is_none)
-                .unwrap_or(counts.len() - 1);
+            let wrong = counts.iter().position(Option::is_none).unwrap_or(counts.len() - 1);
             let (tensor, _) = &sources[wrong];
             return Err(LoadError::WrongShape {
                 tensor: tensor.clone(),
