@@ -5,6 +5,8 @@ mod gemma2;
 mod gemma3;
 mod gguf;
 mod gpt2;
+#[cfg(test)]
+mod hub_configs;
 mod llama;
 mod masks;
 mod mistral;
