@@ -51,9 +51,7 @@ impl Mask {
 
     /// The keys that a query sees among `n_tokens`.
     pub fn keys(self, query: usize, n_tokens: usize) -> Range<usize> {
-        let first = self
-            .before
-            .map_or(0, |before| query.saturating_sub(before));
+        let first = self.before.map_or(0, |before| query.saturating_sub(before));
         let end = self
             .after
             .map_or(n_tokens, |after| (query + after + 1).min(n_tokens));

@@ -16,23 +16,16 @@ struct Models {
 }
 
 #[derive(Serialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts of a family"
-)]
 struct FamilyEntry {
     /// Hugging Face's.
     model_type: &'static str,
-    /// `general.architecture` in a GGUF; null where it has none of its own.
+    /// `general.architecture` in a GGUF; null where llama.cpp has none of its own.
     gguf_architecture: Option<&'static str>,
     norm: &'static str,
-    /// Where a block has its norms.
     norm_placement: &'static str,
-    /// What the MLP reads.
     block: &'static str,
     positions: &'static str,
     mask: &'static str,
-    windows: bool,
     mlp: &'static str,
     /// Hugging Face's name; where the config names no other.
     activation: &'static str,
@@ -65,17 +58,21 @@ impl From<&Family> for FamilyEntry {
                 Norm::Rms => "rms",
             },
             norm_placement: match placement {
-                Placement::Pre => "before",
-                Placement::Post => "after",
-                Placement::Sandwich => "before and after",
+                Placement::Pre => "pre",
+                Placement::Post => "post",
+                Placement::Sandwich => "pre and post",
             },
             block: match order {
                 BlockOrder::Sequential => "sequential",
                 BlockOrder::Parallel { .. } => "parallel",
             },
             positions: if rotary { "rotary" } else { "learned" },
-            mask: if causal { "causal" } else { "bidirectional" },
-            windows,
+            mask: match (causal, windows) {
+                (true, false) => "causal",
+                (true, true) => "causal, windows",
+                (false, false) => "none",
+                (false, true) => "windows",
+            },
             mlp: match mlp {
                 Mlp::Plain => "plain",
                 Mlp::Gated => "gated",
@@ -91,29 +88,6 @@ impl From<&Family> for FamilyEntry {
             soft_caps: caps,
             examples: family.examples,
         }
-    }
-}
-
-impl FamilyEntry {
-    /// What few families have.
-    fn particulars(&self) -> String {
-        [
-            (self.norm_placement == "after", "norms after"),
-            (
-                self.norm_placement == "before and after",
-                "norms before and after",
-            ),
-            (self.block == "parallel", "parallel blocks"),
-            (self.mask == "bidirectional", "bidirectional"),
-            (self.windows, "windows"),
-            (self.grouped_keys, "grouped keys"),
-            (self.qk_norm, "q/k norms"),
-            (self.soft_caps, "soft caps"),
-        ]
-        .into_iter()
-        .filter_map(|(has, text)| has.then_some(text))
-        .collect::<Vec<_>>()
-        .join(", ")
     }
 }
 
@@ -133,31 +107,40 @@ pub(super) fn run(args: &ModelsArgs) -> Result<(), CliError> {
         "family",
         "GGUF",
         "norm",
+        "block",
         "positions",
+        "mask",
         "MLP",
         "activation",
+        "keys",
         "examples",
     ]);
     for family in &models.families {
         row([
             family.model_type,
             family.gguf_architecture.unwrap_or("-"),
-            family.norm,
+            &format!("{} {}", family.norm, family.norm_placement),
+            family.block,
             family.positions,
+            family.mask,
             family.mlp,
             family.activation,
+            if family.grouped_keys {
+                "grouped"
+            } else {
+                "per head"
+            },
             family.examples,
         ]);
-        let particulars = family.particulars();
-        if !particulars.is_empty() {
-            println!("{:<12} {particulars}", "");
-        }
     }
     Ok(())
 }
 
-fn row([family, gguf, norm, positions, mlp, activation, examples]: [&str; 7]) {
-    println!(
-        "{family:<12} {gguf:<8} {norm:<6} {positions:<10} {mlp:<6} {activation:<11} {examples}"
-    );
+fn row(columns: [&str; 10]) {
+    const WIDTHS: [usize; 10] = [12, 8, 16, 10, 9, 15, 6, 10, 8, 0];
+    let cells = columns.iter().zip(WIDTHS);
+    let line: Vec<String> = cells
+        .map(|(text, width)| format!("{text:<width$}"))
+        .collect();
+    println!("{}", line.join(" ").trim_end());
 }
