@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::names::Names;
 use super::rotary::rotary;
 use super::{Axes, Family, Gguf, activation, llama, masks};
@@ -26,7 +26,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "gemma2",
         spec: gguf_spec,
-        layout: GgufLayout::PLAIN,
+        rotary_pairs: false,
     }),
     ..llama::FAMILY
 };

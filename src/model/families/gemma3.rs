@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::rotary::by_layer_type;
 use super::{Axes, Family, Gguf, gemma2, masks};
 use crate::mask::Mask;
@@ -15,13 +15,14 @@ pub(super) const FAMILY: Family = Family {
     examples: "Gemma 3 270M and 1B",
     axes: Axes {
         qk_norm: true,
+        caps: false,
         ..gemma2::FAMILY.axes
     },
     spec,
     gguf: Some(Gguf {
         architecture: "gemma3",
         spec: gguf_spec,
-        layout: GgufLayout::PLAIN,
+        rotary_pairs: false,
     }),
     ..gemma2::FAMILY
 };

@@ -11,27 +11,15 @@ use crate::model::binding::{BlockSlot, RowOrder, Slot, Source};
 use crate::model::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::model::spec::{Mlp, ModelSpec, Sizes};
 
-/// How an architecture's tensors differ from llama.cpp's usual form.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GgufLayout {
-    /// q, k and v in one tensor.
-    pub(super) fused_qkv: bool,
-    /// Gate and linear part of the MLP in one tensor.
-    pub(super) fused_gate: bool,
-    /// Rows of q and k reordered for llama.cpp's own rotary kernel.
-    pub(super) rotary_pairs: bool,
-}
-
-impl GgufLayout {
-    pub(super) const PLAIN: Self = Self {
-        fused_qkv: false,
-        fused_gate: false,
-        rotary_pairs: false,
-    };
-}
-
-/// The tensors of a weight: llama.cpp names them alike for all architectures.
-pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<Source> {
+/// The tensors of a weight: llama.cpp names them alike for all architectures. Some keep q, k and v in one tensor, or gate
+/// and linear part, and of some architectures there are files of both kinds. `rotary_pairs` says whether the rows of q
+/// and k are reordered for llama.cpp's own rotary kernel.
+pub(super) fn sources(
+    slot: Slot,
+    spec: &ModelSpec,
+    checkpoint: &Checkpoint,
+    rotary_pairs: bool,
+) -> Vec<Source> {
     let one = |name: &str| vec![Source::new(name)];
     let Slot::Block(layer, slot) = slot else {
         return match slot {
@@ -46,15 +34,16 @@ pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<S
     };
     let part = |name: &str| Source::new(format!("blk.{layer}.{name}"));
     let pairs = |heads: usize| {
-        if layout.rotary_pairs {
+        if rotary_pairs {
             RowOrder::RotaryPairs { heads }
         } else {
             RowOrder::AsWeight
         }
     };
     let qkv = |ending: &str| {
-        if layout.fused_qkv {
-            return vec![part(&format!("attn_qkv.{ending}"))];
+        let fused = part(&format!("attn_qkv.{ending}"));
+        if !rotary_pairs && checkpoint.info(&fused.name).is_some() {
+            return vec![fused];
         }
         vec![
             part(&format!("attn_q.{ending}")).ordered(pairs(spec.n_heads)),
@@ -64,7 +53,9 @@ pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<S
     };
     let mlp_in = |ending: &str| {
         let linear = part(&format!("ffn_up.{ending}"));
-        if spec.mlp == Mlp::Gated && !layout.fused_gate {
+        let stored = checkpoint.info(&linear.name);
+        let n_rows = stored.and_then(|info| info.shape.first().copied());
+        if spec.mlp == Mlp::Gated && n_rows != Some(2 * spec.d_mlp) {
             vec![part(&format!("ffn_gate.{ending}")), linear]
         } else {
             vec![linear]

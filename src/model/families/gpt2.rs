@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::names::Names;
 use super::{Axes, Family, Gguf, activation, head_width};
 use crate::model::binding::{BlockSlot, RowOrder, Slot, Source};
@@ -38,10 +38,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "gpt2",
         spec: gguf_spec,
-        layout: GgufLayout {
-            fused_qkv: true,
-            ..GgufLayout::PLAIN
-        },
+        rotary_pairs: false,
     }),
 };
 

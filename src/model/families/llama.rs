@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError, not_understood};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::names::Names;
 use super::rotary::{self, rotary};
 use super::{Axes, Family, Gguf, activation};
@@ -37,10 +37,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "llama",
         spec: gguf_spec,
-        layout: GgufLayout {
-            rotary_pairs: true,
-            ..GgufLayout::PLAIN
-        },
+        rotary_pairs: true,
     }),
 };
 

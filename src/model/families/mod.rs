@@ -25,7 +25,7 @@ pub use config::ConfigError;
 use serde_json::Value;
 
 use self::config::Config;
-use self::gguf::{GgufConfig, GgufLayout};
+use self::gguf::GgufConfig;
 use super::binding::{Slot, Source};
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
 use super::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary};
@@ -55,7 +55,8 @@ pub struct Gguf {
     /// `general.architecture`.
     pub architecture: &'static str,
     spec: fn(&GgufConfig<'_>) -> Result<ModelSpec, ConfigError>,
-    layout: GgufLayout,
+    /// Rows of q and k are reordered for llama.cpp's own rotary kernel.
+    rotary_pairs: bool,
 }
 
 /// What all models of a family have in common, of the axes of a [`ModelSpec`].
@@ -223,11 +224,11 @@ impl Family {
             .find(|name| checkpoint.info(name).is_some())
     }
 
-    /// The tensors that make up a weight in a checkpoint of that form, row after row.
-    pub fn sources(&self, slot: Slot, spec: &ModelSpec, form: Form) -> Vec<Source> {
-        match (form, &self.gguf) {
+    /// The tensors that make up a weight in that checkpoint, row after row.
+    pub fn sources(&self, slot: Slot, spec: &ModelSpec, checkpoint: &Checkpoint) -> Vec<Source> {
+        match (checkpoint.form(), &self.gguf) {
             (Form::HuggingFace, _) => (self.sources)(slot, spec),
-            (Form::Gguf, Some(gguf)) => gguf::sources(slot, spec, gguf.layout),
+            (Form::Gguf, Some(gguf)) => gguf::sources(slot, spec, checkpoint, gguf.rotary_pairs),
             (Form::Gguf, None) => vec![],
         }
     }
@@ -331,7 +332,7 @@ mod tests {
                 .unwrap();
             let mut used = std::collections::BTreeSet::new();
             for slot in Slot::all(&spec) {
-                let sources = family.sources(slot, &spec, Form::HuggingFace);
+                let sources = family.sources(slot, &spec, &checkpoint);
                 assert!(!sources.is_empty(), "{name}: {slot:?}");
                 for source in sources {
                     let found = family.find(&checkpoint, &source.name);

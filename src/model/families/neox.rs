@@ -2,7 +2,7 @@
 //! turned, and q, k and v of each head lie together.
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::names::Names;
 use super::rotary::{self, Keys};
 use super::{Axes, Family, Gguf, activation};
@@ -40,10 +40,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "gptneox",
         spec: gguf_spec,
-        layout: GgufLayout {
-            fused_qkv: true,
-            ..GgufLayout::PLAIN
-        },
+        rotary_pairs: false,
     }),
 };
 

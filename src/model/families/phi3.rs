@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError, not_understood};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::names::Names;
 use super::rotary::{self, Keys};
 use super::{Axes, Family, Gguf, llama, masks};
@@ -25,11 +25,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "phi3",
         spec: gguf_spec,
-        layout: GgufLayout {
-            fused_qkv: true,
-            fused_gate: true,
-            ..GgufLayout::PLAIN
-        },
+        rotary_pairs: false,
     }),
     ..llama::FAMILY
 };

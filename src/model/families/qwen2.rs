@@ -1,7 +1,7 @@
 //! Qwen2 and Qwen2.5: Llama with biases on q, k and v, and, where it is switched on, a window in the later layers.
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::rotary::rotary;
 use super::{Family, Gguf, llama, masks};
 use crate::mask::Mask;
@@ -14,7 +14,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "qwen2",
         spec: gguf_spec,
-        layout: GgufLayout::PLAIN,
+        rotary_pairs: false,
     }),
     ..llama::FAMILY
 };

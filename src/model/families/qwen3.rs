@@ -1,7 +1,7 @@
 //! Qwen3: Llama with norms on q and k.
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
 use super::rotary::rotary;
 use super::{Axes, Family, Gguf, llama, qwen2};
 use crate::model::spec::ModelSpec;
@@ -17,7 +17,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "qwen3",
         spec: gguf_spec,
-        layout: GgufLayout::PLAIN,
+        rotary_pairs: false,
     }),
     ..llama::FAMILY
 };
