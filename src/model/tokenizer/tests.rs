@@ -71,10 +71,17 @@ struct Case {
 
 /// A GGUF of the fixtures, its tokenizer and its cases.
 fn fixture(file: &str) -> (Checkpoint, Tokenizer, Vec<Case>) {
-    let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let path = models.join(file);
-    let cases = std::fs::read(path.with_file_name("tokenizer_cases.json")).unwrap();
-    let checkpoint = Checkpoint::open(&path).unwrap();
+    let cases = PathBuf::from(file).with_file_name("tokenizer_cases.json");
+    fixture_with(
+        &format!("models/{file}"),
+        &format!("models/{}", cases.display()),
+    )
+}
+
+fn fixture_with(file: &str, cases: &str) -> (Checkpoint, Tokenizer, Vec<Case>) {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let cases = std::fs::read(fixtures.join(cases)).unwrap();
+    let checkpoint = Checkpoint::open(&fixtures.join(file)).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.gguf_metadata().unwrap()).unwrap();
     (
         checkpoint,
@@ -119,6 +126,39 @@ fn both_kinds_of_gguf_tokenizers_give_the_reference_ids_and_read_back() {
                 .flat_map(|piece| piece.bytes)
                 .collect();
             assert_eq!(String::from_utf8(bytes).unwrap(), text, "{file}");
+        }
+    }
+}
+
+#[test]
+fn the_gguf_tokenizers_of_each_architecture_give_the_reference_ids_and_read_back() {
+    for architecture in ["gemma3", "gptneox", "phi2", "phi3", "qwen2"] {
+        let (_, tokenizer, cases) = fixture_with(
+            &format!("tokenizers/{architecture}.gguf"),
+            &format!("tokenizers/{architecture}.json"),
+        );
+        assert!(cases.len() >= 18);
+        for Case {
+            text,
+            ids,
+            ids_without_bos,
+        } in cases
+        {
+            for (bos, ids) in [(BosRule::Auto, ids), (BosRule::Never, ids_without_bos)] {
+                assert_eq!(
+                    tokenizer.encode(&text, bos).unwrap(),
+                    ids,
+                    "{architecture} {text:?}"
+                );
+                if bos == BosRule::Never {
+                    let pieces = tokenizer.pieces(&ids);
+                    let bytes = pieces.into_iter().flat_map(|piece| piece.bytes).collect();
+                    // Some compose what is written with a combining accent.
+                    let composed = text.replace("e\u{301}", "é");
+                    let read_back = String::from_utf8(bytes).unwrap();
+                    assert!(read_back == text || read_back == composed, "{text:?}");
+                }
+            }
         }
     }
 }
