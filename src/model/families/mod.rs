@@ -1,9 +1,13 @@
 //! The table of supported families. A family is one file: its config to a [`ModelSpec`], its tensor names to slots.
 
+mod bert;
 mod config;
+mod distilbert;
 mod gguf;
 mod gpt2;
 mod llama;
+mod modernbert;
+mod roberta;
 mod rotary;
 
 pub use config::ConfigError;
@@ -93,7 +97,22 @@ impl Axes {
 }
 
 /// All families, one line each.
-pub const FAMILIES: &[Family] = &[gpt2::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    gpt2::FAMILY,
+    llama::FAMILY,
+    bert::FAMILY,
+    distilbert::FAMILY,
+    roberta::FAMILY,
+    modernbert::FAMILY,
+];
+
+/// Endings of tensor names, and what other checkpoints write for them: what once was LayerNorm's weight and bias, and a
+/// bias that is stored beside the product it belongs to.
+const OTHER_ENDINGS: [(&str, &str); 3] = [
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+    (".decoder.bias", ".bias"),
+];
 
 impl Family {
     /// The family that a config.json names.
@@ -174,12 +193,20 @@ impl Family {
         })?)
     }
 
-    /// The name under which a checkpoint has a tensor: as bound, or with a prefix.
+    /// The name under which a checkpoint has a tensor: as bound, or with a prefix, or with another ending.
     pub fn find(&self, checkpoint: &Checkpoint, name: &str) -> Option<String> {
-        let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
-        prefixed
-            .chain([name.to_owned()])
-            .find(|name| checkpoint.info(name).is_some())
+        let others = OTHER_ENDINGS
+            .iter()
+            .filter_map(|(ending, other)| Some(format!("{}{other}", name.strip_suffix(ending)?)));
+        [name.to_owned()]
+            .into_iter()
+            .chain(others)
+            .find_map(|name| {
+                let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+                prefixed
+                    .chain([name.clone()])
+                    .find(|name| checkpoint.info(name).is_some())
+            })
     }
 
     /// The tensors that make up a weight in a checkpoint of that form, row after row.
@@ -235,17 +262,17 @@ fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
             "{} query heads cannot share {} key/value heads",
             spec.n_heads, spec.n_kv_heads
         )
-    } else if let Some(rotary) = global.iter().chain(&spec.local_rotary.as_ref()).find(|r| misfit(r)) {
+    } else if let Some(rotary) = global
+        .iter()
+        .chain(&spec.local_rotary.as_ref())
+        .find(|r| misfit(r))
+    {
         format!(
             "rotary positions need an even width within the head's {}, not {}",
             spec.d_head, rotary.width
         )
     } else if spec.masks.len() != spec.n_layers {
-        format!(
-            "{} layers have {} masks",
-            spec.n_layers,
-            spec.masks.len()
-        )
+        format!("{} layers have {} masks", spec.n_layers, spec.masks.len())
     } else {
         return Ok(spec);
     };
@@ -298,7 +325,10 @@ mod tests {
                 }
             }
             for tensor in checkpoint.names() {
-                assert!(used.contains(tensor) || family.ignores(tensor), "{name}: {tensor}");
+                assert!(
+                    used.contains(tensor) || family.ignores(tensor),
+                    "{name}: {tensor}"
+                );
             }
         }
     }
@@ -312,7 +342,10 @@ mod tests {
             let error = family
                 .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
                 .unwrap_err();
-            assert!(error.to_string().contains("attention_rotation"), "{name}: {error}");
+            assert!(
+                error.to_string().contains("attention_rotation"),
+                "{name}: {error}"
+            );
         }
     }
 }
