@@ -171,12 +171,11 @@ impl Overviews {
 /// Pooled here, so that the window only uploads.
 fn pooled(maps: &LayerMaps) -> LayerOverview {
     let patterns = &maps.patterns;
-    let causal = true;
     LayerOverview::new(
         maps.layer,
         patterns.n_heads(),
         patterns.n_tokens(),
-        causal,
+        maps.mask,
         &patterns.all(),
     )
 }
