@@ -25,7 +25,14 @@ impl Prompt {
         Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
 
-    /// The two names of [`Self::sample`], the right one first.
+    /// [`Self::sample`] with `mask` where the name would follow.
+    pub fn masked_sample(mask: &str) -> Self {
+        Self::Text(format!(
+            "When Mary and John went to the store, John gave a drink to {mask}."
+        ))
+    }
+
+    /// The two names of the samples, the right one first.
     pub fn sample_answers() -> Vec<String> {
         vec![" Mary".to_owned(), " John".to_owned()]
     }

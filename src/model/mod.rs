@@ -18,6 +18,7 @@ pub mod transformer;
 use self::spec::ModelSpec;
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
+use crate::prompt::Prompt;
 
 /// An open model: shape, tokenizer and weights.
 pub struct Model {
@@ -41,6 +42,16 @@ pub struct Model {
 }
 
 impl Model {
+    /// What is asked of the model where nothing else is; `None` without a tokenizer.
+    pub fn sample_prompt(&self) -> Option<Prompt> {
+        let tokenizer = self.tokenizer.as_ref()?;
+        Some(match tokenizer.mask() {
+            _ if self.source == demo::NAME => Prompt::Text(demo::FIRST_PROMPT.to_owned()),
+            Some(mask) if self.spec.predicts_in_place() => Prompt::masked_sample(&mask),
+            _ => Prompt::sample(),
+        })
+    }
+
     /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.
     pub fn token_text(&self, id: u32) -> String {
         match &self.tokenizer {

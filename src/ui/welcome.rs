@@ -9,7 +9,8 @@ use super::theme::{Theme, space};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::demo;
-use crate::session::{EditRow, Experiment, Prompt, Session};
+use crate::model::spec::Head;
+use crate::session::{EditRow, Experiment, Prompt, ReadPosition, Session};
 
 /// Length of the first prompt where there is no tokenizer: enough to see a pattern.
 const SAMPLE_IDS: usize = 8;
@@ -17,20 +18,19 @@ const SAMPLE_IDS: usize = 8;
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
     let is_demo = model.source == demo::NAME;
-    let experiment = if is_demo {
-        Experiment {
-            answers: demo::FIRST_ANSWERS.map(str::to_owned).to_vec(),
-            ..Experiment::new(Prompt::Text(demo::FIRST_PROMPT.to_owned()))
-        }
-    } else if model.tokenizer.is_some() {
-        Experiment {
-            answers: Prompt::sample_answers(),
-            ..Experiment::new(Prompt::sample())
-        }
-    } else {
+    let mut experiment = Experiment::new(model.sample_prompt().unwrap_or_else(|| {
         let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
-        Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
-    };
+        Prompt::Ids((0..n_tokens as u32).collect())
+    }));
+    if is_demo {
+        experiment.answers = demo::FIRST_ANSWERS.map(str::to_owned).to_vec();
+    } else if model.tokenizer.is_some() && model.spec.head != Head::None {
+        experiment.answers = Prompt::sample_answers();
+    }
+    if model.tokenizer.is_none() && model.spec.predicts_in_place() {
+        // Which of the ids is the mask, nobody says.
+        experiment.position = ReadPosition::Last;
+    }
     let mut session = Session::new(model.source.clone(), experiment);
     let head = if is_demo {
         demo::FIRST_HEAD
