@@ -8,7 +8,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::experiment::RunSpec;
+use headscope::experiment::engine::{Engine, RunError, Unwatched};
 use headscope::model::site::Site;
 use serde_json::Value;
 
@@ -16,7 +17,16 @@ use support::{close, fixture, fixture_model, run_spec};
 
 const TOLERANCE: f32 = 5e-5;
 
-const MODELS: [&str; 3] = ["tiny-gpt2", "tiny-llama", "tiny-llama-tied"];
+const MODELS: [&str; 8] = [
+    "tiny-gpt2",
+    "tiny-llama",
+    "tiny-llama-tied",
+    "tiny-bert",
+    "tiny-bert-base",
+    "tiny-distilbert",
+    "tiny-roberta",
+    "tiny-modernbert",
+];
 
 /// Shape and values.
 type Golden = (Vec<usize>, Vec<f32>);
@@ -78,7 +88,22 @@ fn llama_with_biases_tied_and_scaled_rotary_equals_hugging_face_at_every_site() 
 }
 
 #[test]
+fn encoders_equal_hugging_face_at_every_site() {
+    for model in [
+        "tiny-bert",
+        "tiny-bert-base",
+        "tiny-distilbert",
+        "tiny-roberta",
+        "tiny-modernbert",
+    ] {
+        check_every_site(model, model);
+    }
+}
+
+#[test]
 fn other_forms_of_a_checkpoint_give_the_same_model() {
+    check_every_site("tiny-bert-old", "tiny-bert");
+    check_every_site("tiny-modernbert-5", "tiny-modernbert");
     check_every_site("tiny-gpt2-prefixed", "tiny-gpt2");
     check_every_site("tiny-llama-sharded", "tiny-llama");
     check_every_site("tiny-llama-gguf/tiny-llama.gguf", "tiny-llama");
@@ -93,28 +118,57 @@ fn every_edit_equals_an_independent_forward() {
         let mut engine = Engine::new(fixture_model(name));
         for case in &cases {
             let spec = support::spec_of_case(case, name);
-            for golden in case["logits"].as_array().unwrap() {
+            // The trunk of an encoder gives no logits: there the goldens are rows of the final stream.
+            let what = if case["resid"].is_null() {
+                "logits"
+            } else {
+                "resid"
+            };
+            for golden in case[what].as_array().unwrap() {
                 let position = golden["position"].as_u64().unwrap() as usize;
-                let spec = headscope::experiment::RunSpec {
+                let spec = RunSpec {
                     position,
                     ..spec.clone()
                 };
-                let outcome = engine
-                    .run(&spec, &mut Unwatched)
-                    .unwrap_or_else(|error| panic!("{name} {}: {error}", case["edits"]));
-                let pass = outcome.after.unwrap_or(outcome.before);
-                let expected: Vec<f32> = golden["logits"]
+                let found = if what == "logits" {
+                    logits(&mut engine, &spec)
+                } else {
+                    final_row(&mut engine, &spec)
+                };
+                let found =
+                    found.unwrap_or_else(|error| panic!("{name} {}: {error}", case["edits"]));
+                let expected: Vec<f32> = golden[what]
                     .as_array()
                     .unwrap()
                     .iter()
                     .map(|v| v.as_f64().unwrap() as f32)
                     .collect();
-                if let Err(worst) = close(&pass.logits.unwrap(), &expected, TOLERANCE) {
+                if let Err(worst) = close(&found, &expected, TOLERANCE) {
                     panic!("{name} {} at position {position}: {worst}", case["edits"]);
                 }
             }
         }
     }
+}
+
+/// At the read position, as the window has them.
+fn logits(engine: &mut Engine, spec: &RunSpec) -> Result<Vec<f32>, RunError> {
+    let outcome = engine.run(spec, &mut Unwatched)?;
+    let pass = outcome.after.unwrap_or(outcome.before);
+    Ok(pass.logits.unwrap().to_vec())
+}
+
+/// What the last layer leaves at the read position. The window's run must go through as well, without logits.
+fn final_row(engine: &mut Engine, spec: &RunSpec) -> Result<Vec<f32>, RunError> {
+    let outcome = engine.run(spec, &mut Unwatched)?;
+    assert!(outcome.after.unwrap_or(outcome.before).logits.is_none());
+    let (n_layers, width) = {
+        let spec = &engine.model().spec;
+        (spec.n_layers, spec.d_model)
+    };
+    let name = format!("blocks.{}.hook_normalized_resid_post", n_layers - 1);
+    let rows = engine.dump(spec, &[name.parse().unwrap()])?.remove(0);
+    Ok(rows.values[spec.position * width..][..width].to_vec())
 }
 
 #[test]

@@ -487,33 +487,6 @@ fn no_line_is_drawn_behind_a_mask() {
 }
 
 #[test]
-fn a_thumbnails_cell_is_masked_if_the_mask_leaves_nothing_of_it() {
-    let (n_tokens, side) = (70, 32);
-    for mask in [
-        Mask::CAUSAL,
-        Mask::causal_window(5),
-        Mask::to_either_side(4),
-    ] {
-        let thumb = Thumb {
-            side,
-            values: vec![0.0; side * side],
-            n_tokens,
-            mask,
-        };
-        let cell_of = |token: usize| token * side / n_tokens;
-        let mut seen = vec![false; side * side];
-        for query in 0..n_tokens {
-            for key in mask.keys(query, n_tokens) {
-                seen[cell_of(query) * side + cell_of(key)] = true;
-            }
-        }
-        for (i, seen) in seen.into_iter().enumerate() {
-            assert_eq!(thumb.hides(i / side, i % side), !seen, "{mask:?} {i}");
-        }
-    }
-}
-
-#[test]
 fn maps_beyond_128_tokens_are_images_with_the_same_colours() {
     for n in [128, 129] {
         let figure = attention(n, 1);

@@ -225,9 +225,11 @@ impl Tokenizer {
             source,
         };
         let encoding = self.inner.encode(prompt, true).map_err(failed)?;
-        // What the post-processor puts there has no place in the text.
+        // What the post-processor puts there has no place in the text, and a part of a character is none to replace.
         let place = encoding.get_offsets().get(position).copied();
-        let place = place.filter(|(start, end)| start < end);
+        let place = place.filter(|(start, end)| {
+            start < end && prompt.is_char_boundary(*start) && prompt.is_char_boundary(*end)
+        });
         let as_typed = self.encode_plain(answer, false)?;
         let (word, in_place) = match place {
             None => (answer.to_owned(), None),
