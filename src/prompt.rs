@@ -25,14 +25,17 @@ impl Prompt {
         Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
 
-    /// [`Self::sample`] with `mask` where the name would follow.
+    /// The same for models that are asked what `mask` stands for: a fact that many know.
     pub fn masked_sample(mask: &str) -> Self {
-        Self::Text(format!(
-            "When Mary and John went to the store, John gave a drink to {mask}."
-        ))
+        Self::Text(format!("The capital of France is {mask}."))
     }
 
-    /// The two names of the samples, the right one first.
+    /// Two answers to [`Self::masked_sample`], the right one first.
+    pub fn masked_sample_answers() -> Vec<String> {
+        vec![" Paris".to_owned(), " London".to_owned()]
+    }
+
+    /// The two names of [`Self::sample`], the right one first.
     pub fn sample_answers() -> Vec<String> {
         vec![" Mary".to_owned(), " John".to_owned()]
     }

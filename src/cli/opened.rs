@@ -92,7 +92,8 @@ impl Opened {
         }
         let has_prompt = args.prompt.is_some() || args.ids.is_some();
         let sample = || {
-            engine.model().sample_prompt().context(
+            let sample = engine.model().sample().map(|(prompt, _)| prompt);
+            sample.context(
                 "the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1",
             )
         };
