@@ -12,6 +12,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use headscope::experiment::RunSpec;
 use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::mask::Mask;
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
 use headscope::pyramid::LayerOverview;
@@ -98,7 +99,7 @@ fn overviews(c: &mut Criterion) {
         .map(|i| ((i * 31) % 97) as f32 / 97.0)
         .collect();
     c.bench_function("pooled maps of a layer, 12 heads of 1,024 tokens", |b| {
-        b.iter(|| LayerOverview::new(0, 12, n, true, &maps));
+        b.iter(|| LayerOverview::new(0, 12, n, Mask::CAUSAL, &maps));
     });
 }
 

@@ -160,9 +160,7 @@ impl Compiler<'_> {
             ),
             Target::Attention(_) => (Site::Block(layer, Part::AttnOut), stream),
             Target::Mlp(_) => (Site::Block(layer, Part::MlpOut), stream),
-            Target::Resid(_) if layer == layers => {
-                (Site::Block(layer - 1, Part::ResidPost), stream)
-            }
+            Target::Resid(_) if layer == layers => (Site::final_resid(spec), stream),
             Target::Resid(_) => (Site::Block(layer, Part::ResidPre), stream),
         };
         Ok(Place { site, columns })
@@ -173,9 +171,13 @@ impl Compiler<'_> {
         if query >= n || key >= n {
             return Err(format!("the prompt's {n} tokens are 0 to {}", n - 1));
         }
-        if key > query {
+        let mask = self.spec.masks[head.layer];
+        if !mask.sees(query, key) {
+            let keys = mask.keys(query, n);
             return Err(format!(
-                "query {query} does not see key {key}, which comes after it"
+                "query {query} does not see key {key}: this layer's mask shows it keys {} to {}",
+                keys.start,
+                keys.end - 1
             ));
         }
         let edges = self.plan.knockouts.entry(head.layer).or_default();
@@ -215,7 +217,12 @@ impl Compiler<'_> {
                     .filter(|edge| (edge.head, edge.query) == (of.head, of.query))
                     .count()
             };
-            if let Some(edge) = edges.iter().find(|edge| count(edges, edge) > edge.query) {
+            let n_keys = |edge: &Edge| {
+                self.spec.masks[*layer]
+                    .keys(edge.query, self.run.ids.len())
+                    .len()
+            };
+            if let Some(edge) = edges.iter().find(|edge| count(edges, edge) >= n_keys(edge)) {
                 let last = self.run.edits.iter().rev().find(|edit| {
                     matches!(edit.target, Target::Edge { head, query, .. }
                         if head == HeadId::new(*layer, edge.head) && query == edge.query)

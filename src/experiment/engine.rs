@@ -156,7 +156,9 @@ impl Engine {
         while let Some(mut layer) = forward.step()? {
             recorded.append(&mut layer);
         }
-        recorded.append(&mut forward.record_final()?);
+        let resid = forward.finish(None)?;
+        forward.logits(resid)?;
+        recorded.append(&mut forward.recorded());
         recorded
             .into_iter()
             .map(|(site, value)| {
@@ -373,22 +375,37 @@ impl KeptRun {
         Ok(())
     }
 
-    /// Logits at a position, `[vocab]`; computed once.
-    fn logits_at(&mut self, model: &Model, position: usize) -> Result<Arc<[f32]>, RunError> {
+    /// Logits at a position, `[vocab]`; computed once, with the last layer's part after attention for that position
+    /// alone. `None` without a language-model head.
+    fn logits_at(
+        &mut self,
+        model: &Model,
+        position: usize,
+    ) -> Result<Option<Arc<[f32]>>, RunError> {
         if let Some((_, logits)) = self.logits.iter().find(|(at, _)| *at == position) {
-            return Ok(Arc::clone(logits));
+            return Ok(Some(Arc::clone(logits)));
         }
-        let final_resid = &self.kept.resid_pre[model.spec.n_layers];
-        let logits = model.transformer.logits(final_resid, &[position])?;
+        let entry = Entry {
+            layer: model.spec.n_layers - 1,
+            after_pattern: true,
+        };
+        let record = BTreeSet::new();
+        let transformer = &model.transformer;
+        let mut forward = transformer.resume(&self.kept, entry, &self.plan, &record)?;
+        forward.step()?;
+        let resid = forward.finish(Some(&[position]))?;
+        let Some(logits) = forward.logits(resid)? else {
+            return Ok(None);
+        };
         let logits: Arc<[f32]> = logits.flatten_all()?.to_vec1::<f32>()?.into();
         self.logits.push((position, Arc::clone(&logits)));
-        Ok(logits)
+        Ok(Some(logits))
     }
 
-    fn pass(&self, logits: Arc<[f32]>, restarted_at: usize, started: Instant) -> Pass {
+    fn pass(&self, logits: Option<Arc<[f32]>>, restarted_at: usize, started: Instant) -> Pass {
         Pass {
             layers: self.layers.clone(),
-            logits: Some(logits),
+            logits,
             restarted_at,
             millis: started.elapsed().as_secs_f64() * 1e3,
         }
@@ -435,6 +452,7 @@ fn layer_maps(
     };
     Ok(LayerMaps {
         layer,
+        mask: model.spec.masks[layer],
         patterns,
         value_norms: model.transformer.value_norms(v)?.into(),
     })

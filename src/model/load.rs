@@ -9,10 +9,10 @@ use candle_core::Tensor;
 use super::binding::{BlockSlot, RowOrder, Slot, Source};
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::families::{ConfigError, Family};
-use super::spec::{Mlp, ModelSpec, Norm, Positions};
+use super::spec::{Head, ModelSpec, Positions};
 use super::tensors::from_vec;
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::transformer::{Block, Linear, NormWeights, Transformer};
+use super::transformer::{Block, Linear, MaskedHead, NormWeights, Transformer};
 use super::{Model, demo, fingerprint};
 
 /// Told how far loading is; may stop it.
@@ -329,7 +329,10 @@ impl Reader<'_> {
         let rows = |(name, source): &(String, Source)| self.rows_of(name, source, n_in);
         let counts: Vec<Option<usize>> = sources.iter().map(rows).collect();
         if counts.iter().copied().sum::<Option<usize>>() != Some(n_out) {
-            let wrong = counts.iter().position(Option::is_none).unwrap_or(counts.len() - 1);
+            let wrong = counts
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(counts.len() - 1);
             let (tensor, _) = &sources[wrong];
             return Err(LoadError::WrongShape {
                 tensor: tensor.clone(),
@@ -426,10 +429,10 @@ impl Weights<'_> {
         from_vec(self.vector(slot).unwrap_or_default(), slot.shape(self.spec))
     }
 
-    fn norm(&mut self, weight: Slot, bias: Slot) -> Option<NormWeights> {
+    fn norm(&mut self, weight: Slot, bias: impl Into<Option<Slot>>) -> Option<NormWeights> {
         Some(NormWeights {
             weight: self.vector(weight)?,
-            bias: self.vector(bias),
+            bias: bias.into().and_then(|bias| self.vector(bias)),
         })
     }
 
@@ -448,11 +451,11 @@ impl Weights<'_> {
             q_norm: self.vector(at(BlockSlot::QNormWeight)),
             k_norm: self.vector(at(BlockSlot::KNormWeight)),
             out: self.linear(at(BlockSlot::Out), at(BlockSlot::OutBias))?,
-            post_norm1: self.vector(at(BlockSlot::PostNorm1Weight)),
+            post_norm1: self.norm(at(BlockSlot::PostNorm1Weight), None),
             norm2: self.norm(at(BlockSlot::Norm2Weight), at(BlockSlot::Norm2Bias)),
             mlp_in: self.linear(at(BlockSlot::MlpIn), at(BlockSlot::MlpInBias))?,
             mlp_out: self.linear(at(BlockSlot::MlpOut), at(BlockSlot::MlpOutBias))?,
-            post_norm2: self.vector(at(BlockSlot::PostNorm2Weight)),
+            post_norm2: self.norm(at(BlockSlot::PostNorm2Weight), None),
         })
     }
 }

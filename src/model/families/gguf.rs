@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::config::{ConfigError, wrong};
+use super::head_width;
 use crate::model::binding::{BlockSlot, RowOrder, Slot, Source};
 use crate::model::checkpoint::{Checkpoint, GgufMetadata};
-use super::head_width;
 use crate::model::spec::{Mlp, ModelSpec, Sizes};
 
 /// How an architecture's tensors differ from llama.cpp's usual form.

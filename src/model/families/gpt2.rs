@@ -96,9 +96,8 @@ fn sources(slot: Slot, _: &ModelSpec) -> Vec<Source> {
         };
     };
     let vector = |name: &str| vec![Source::new(format!("h.{layer}.{name}"))];
-    let product = |name: &str| {
-        vec![Source::new(format!("h.{layer}.{name}")).ordered(RowOrder::Transposed)]
-    };
+    let product =
+        |name: &str| vec![Source::new(format!("h.{layer}.{name}")).ordered(RowOrder::Transposed)];
     match slot {
         BlockSlot::Norm1Weight => vector("ln_1.weight"),
         BlockSlot::Norm1Bias => vector("ln_1.bias"),

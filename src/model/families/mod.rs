@@ -18,9 +18,7 @@ use self::config::Config;
 use self::gguf::{GgufConfig, GgufLayout};
 use super::binding::{Slot, Source};
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{
-    Activation, BlockOrder, Head, Mlp, ModelSpec, Norm, Placement, Positions, Rotary,
-};
+use super::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary};
 
 /// How one family of models is read.
 #[derive(Debug)]
