@@ -13,6 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use headscope::edit::Edit;
 use headscope::experiment::Side;
 use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::mask::Mask;
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
 use headscope::pyramid::LayerOverview;
@@ -89,9 +90,7 @@ fn generation(c: &mut Criterion) {
     group.bench_function("16 tokens after 64", |b| {
         b.iter_batched(
             || Engine::new(Arc::clone(&model)),
-            |mut engine| {
-                engine.generate(&run(64, &[]), Side::After, 16, &[], &mut |_| true)
-            },
+            |mut engine| engine.generate(&run(64, &[]), Side::After, 16, &[], &mut |_| true),
             BatchSize::PerIteration,
         );
     });
@@ -103,7 +102,7 @@ fn overviews(c: &mut Criterion) {
         .map(|i| ((i * 31) % 97) as f32 / 97.0)
         .collect();
     c.bench_function("pooled maps of a layer, 12 heads of 1,024 tokens", |b| {
-        b.iter(|| LayerOverview::new(0, 12, n, true, &maps));
+        b.iter(|| LayerOverview::new(0, 12, n, Mask::CAUSAL, &maps));
     });
 }
 

@@ -45,7 +45,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ["sweep", which] => {
                 let at = if which == "read" { "@last" } else { "" };
                 let variants: Vec<Vec<Edit>> = (0..144)
-                    .map(|i| format!("L{}H{}=zero{at}", i / 12, i % 12).parse().map(|e| vec![e]))
+                    .map(|i| {
+                        format!("L{}H{}=zero{at}", i / 12, i % 12)
+                            .parse()
+                            .map(|e| vec![e])
+                    })
                     .collect::<Result<_, _>>()?;
                 let (mut engine, spec) = (fresh(), run(16, &[]));
                 started = Instant::now();

@@ -193,7 +193,7 @@ impl Overviews {
 fn pooled(maps: &LayerMaps) -> LayerOverview {
     let patterns = &maps.patterns;
     let (n_heads, n_tokens) = (patterns.n_heads(), patterns.n_tokens());
-    LayerOverview::of_heads(maps.layer, n_heads, n_tokens, true, |head| {
+    LayerOverview::of_heads(maps.layer, n_heads, n_tokens, maps.mask, |head| {
         patterns.glance(head)
     })
 }

@@ -293,6 +293,11 @@ impl<'a> Config<'a> {
         })
     }
 
+    /// Keys that this family's configs have and its forward does not read.
+    pub(super) fn harmless(&mut self, keys: &[&'static str]) {
+        self.read.extend(keys);
+    }
+
     pub(super) fn bos_id(&self) -> Option<u32> {
         let id = self.entries.get("bos_token_id")?.as_u64()?;
         id.try_into().ok()

@@ -36,9 +36,9 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
         .optional_size("sliding_window_pattern")?
         .unwrap_or(USUAL_PERIOD);
     let spec = gemma2::plain(FAMILY.model_type, config, |config, d_head| {
-        by_layer_type(config, d_head).map(|(full, _)| full)
+        by_layer_type(config, d_head, BASES).map(|(full, _)| full)
     })?;
-    let (_, sliding) = by_layer_type(config, spec.d_head)?;
+    let (_, sliding) = by_layer_type(config, spec.d_head, BASES)?;
     let window = config.size_or_off("sliding_window", 4096)?;
     Ok(ModelSpec {
         local_rotary: Some(sliding),
@@ -48,6 +48,12 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
         ..spec
     })
 }
+
+/// Where older configs name the bases of layers without and with a window.
+const BASES: [(&str, f64); 2] = [
+    ("rope_theta", 1_000_000.0),
+    ("rope_local_base_freq", 10_000.0),
+];
 
 /// One layer in so many sees everything.
 const USUAL_PERIOD: usize = 6;

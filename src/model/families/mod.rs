@@ -1,6 +1,8 @@
 //! The table of supported families. A family is one file: its config to a [`ModelSpec`], its tensor names to slots.
 
+mod bert;
 mod config;
+mod distilbert;
 mod gemma2;
 mod gemma3;
 mod gguf;
@@ -10,6 +12,7 @@ mod hub_configs;
 mod llama;
 mod masks;
 mod mistral;
+mod modernbert;
 mod names;
 mod neo;
 mod neox;
@@ -18,6 +21,7 @@ mod phi;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod rotary;
 
 pub use config::ConfigError;
@@ -119,6 +123,10 @@ pub const FAMILIES: &[Family] = &[
     gemma3::FAMILY,
     phi::FAMILY,
     phi3::FAMILY,
+    bert::FAMILY,
+    distilbert::FAMILY,
+    roberta::FAMILY,
+    modernbert::FAMILY,
 ];
 
 /// What people may well try, and why it is not opened.
@@ -134,6 +142,14 @@ const REFUSED: [(&str, &str); 5] = [
 ];
 
 const EXPERTS: &str = "it is a mixture of experts, and only models with one MLP a layer are read";
+
+/// Endings of tensor names, and what other checkpoints write for them: what once was LayerNorm's weight and bias, and a
+/// bias that is stored beside the product it belongs to.
+const OTHER_ENDINGS: [(&str, &str); 3] = [
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+    (".decoder.bias", ".bias"),
+];
 
 impl Family {
     /// The family that a config.json names.
@@ -216,12 +232,20 @@ impl Family {
         checked(spec)
     }
 
-    /// The name under which a checkpoint has a tensor: as bound, or with a prefix.
+    /// The name under which a checkpoint has a tensor: as bound, or with a prefix, or with another ending.
     pub fn find(&self, checkpoint: &Checkpoint, name: &str) -> Option<String> {
-        let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
-        prefixed
-            .chain([name.to_owned()])
-            .find(|name| checkpoint.info(name).is_some())
+        let others = OTHER_ENDINGS
+            .iter()
+            .filter_map(|(ending, other)| Some(format!("{}{other}", name.strip_suffix(ending)?)));
+        [name.to_owned()]
+            .into_iter()
+            .chain(others)
+            .find_map(|name| {
+                let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+                prefixed
+                    .chain([name.clone()])
+                    .find(|name| checkpoint.info(name).is_some())
+            })
     }
 
     /// The tensors that make up a weight in that checkpoint, row after row.

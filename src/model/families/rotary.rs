@@ -52,13 +52,14 @@ pub(super) fn partial(
 
 /// Positions that turn otherwise in the layers with a window: those of the others, and theirs.
 ///
-/// Older configs name two bases; what they write of scaling is about the layers without a window.
+/// Older configs name two bases, under these keys; what they write of scaling is about the layers without a window.
 pub(super) fn by_layer_type(
     config: &mut Config<'_>,
     d_head: usize,
+    [(full_base, default_full), (local_base, default_local)]: [(&'static str, f64); 2],
 ) -> Result<(Rotary, Rotary), ConfigError> {
-    let base = config.number("rope_theta", 1_000_000.0)?;
-    let local_base = config.number("rope_local_base_freq", 10_000.0)?;
+    let base = config.number(full_base, default_full)?;
+    let local_base = config.number(local_base, default_local)?;
     let older = config.inner("rope_scaling")?;
     let (full, sliding) = match config.inner("rope_parameters")? {
         Some(mut newer) => {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use crate::experiment::{HeadMap, LayerMaps};
 use crate::ids::HeadId;
+use crate::mask::Mask;
 use crate::session::Shown;
 use crate::ui::context::ViewContext;
 use crate::worker::LiveLayer;
@@ -93,6 +94,20 @@ impl<'a> Map<'a> {
         self.layer.maps.patterns.n_tokens()
     }
 
+    /// The layer's: which keys a query sees.
+    pub fn mask(&self) -> Mask {
+        self.layer.maps.mask
+    }
+
+    /// The cells that the mask leaves, from key `from_key` on.
+    pub fn cells(&self, from_key: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (mask, n_tokens) = (self.mask(), self.n_tokens());
+        (0..n_tokens).flat_map(move |query| {
+            let keys = mask.keys(query, n_tokens);
+            (keys.start.max(from_key)..keys.end).map(move |key| (query, key))
+        })
+    }
+
     /// A[query, key] of the run as it is now.
     pub fn attention(&self, query: usize, key: usize) -> f32 {
         self.now[query * self.n_tokens() + key]
@@ -116,7 +131,7 @@ impl<'a> Map<'a> {
 
     /// What a cell shows; `None` where the mask leaves no attention.
     pub fn value(&self, query: usize, key: usize) -> Option<f32> {
-        if key > query {
+        if !self.mask().sees(query, key) {
             return None;
         }
         let now = self.attention(query, key);
@@ -140,10 +155,8 @@ impl<'a> Map<'a> {
     /// The largest absolute value from key `from_key` on.
     pub fn largest(&self, from_key: usize) -> f32 {
         let mut largest = 0.0_f32;
-        for query in 0..self.n_tokens() {
-            for key in from_key..=query {
-                largest = largest.max(self.value(query, key).unwrap_or(0.0).abs());
-            }
+        for (query, key) in self.cells(from_key) {
+            largest = largest.max(self.value(query, key).unwrap_or(0.0).abs());
         }
         largest
     }
@@ -151,23 +164,21 @@ impl<'a> Map<'a> {
     /// The `count` strongest cells, strongest first.
     pub fn strongest(&self, count: usize, from_key: usize) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::with_capacity(count + 1);
-        for query in 0..self.n_tokens() {
-            for key in from_key..=query {
-                let Some(value) = self.value(query, key) else {
-                    continue;
-                };
-                let full = edges.len() == count;
-                if full
-                    && edges
-                        .last()
-                        .is_some_and(|last| last.value.abs() >= value.abs())
-                {
-                    continue;
-                }
-                let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
-                edges.insert(place, Edge { query, key, value });
-                edges.truncate(count);
+        for (query, key) in self.cells(from_key) {
+            let Some(value) = self.value(query, key) else {
+                continue;
+            };
+            let full = edges.len() == count;
+            if full
+                && edges
+                    .last()
+                    .is_some_and(|last| last.value.abs() >= value.abs())
+            {
+                continue;
             }
+            let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
+            edges.insert(place, Edge { query, key, value });
+            edges.truncate(count);
         }
         edges
     }
@@ -182,6 +193,8 @@ pub struct Facts {
     pub to_previous: f32,
     /// Attention to the query's own token.
     pub to_self: f32,
+    /// Attention to the token after, over the queries that have one; `None` where the mask hides it.
+    pub to_next: Option<f32>,
 }
 
 impl Facts {
@@ -191,16 +204,18 @@ impl Facts {
         if n < 2 {
             return None;
         }
-        let mean = |key: fn(usize) -> usize| {
-            (1..n)
-                .map(|query| map.attention(query, key(query)))
+        let mean = |cell: fn(usize) -> (usize, usize)| {
+            let cells = (1..n).map(cell);
+            cells
+                .map(|(query, key)| map.attention(query, key))
                 .sum::<f32>()
                 / (n - 1) as f32
         };
         Some(Self {
-            to_first: mean(|_| 0),
-            to_previous: mean(|query| query - 1),
-            to_self: mean(|query| query),
+            to_first: mean(|i| (i, 0)),
+            to_previous: mean(|i| (i, i - 1)),
+            to_self: mean(|i| (i, i)),
+            to_next: (!map.mask().is_causal()).then(|| mean(|i| (i - 1, i))),
         })
     }
 }
