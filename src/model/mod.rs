@@ -6,8 +6,10 @@ pub mod checkpoint;
 pub mod demo;
 pub mod families;
 pub mod fingerprint;
+pub mod hub;
 mod kernels;
 pub mod load;
+pub mod memory;
 pub mod plan;
 pub mod site;
 pub mod spec;
@@ -15,6 +17,7 @@ mod tensors;
 pub mod tokenizer;
 pub mod transformer;
 
+use self::hub::HubId;
 use self::spec::ModelSpec;
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
@@ -23,8 +26,10 @@ use self::transformer::Transformer;
 pub struct Model {
     /// Short name for people: `demo`, the folder's or the file's name.
     pub name: String,
-    /// MODEL as it was asked for: `demo` or a path.
+    /// MODEL as it was asked for: `demo`, a path or a hub id.
     pub source: String,
+    /// The commit that a hub id stood for.
+    pub revision: Option<String>,
     pub spec: ModelSpec,
     /// `None` where the model has none: tokens are then shown as ids.
     pub tokenizer: Option<Tokenizer>,
@@ -41,6 +46,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// MODEL such that it stands for the same weights tomorrow: a hub id with its commit, where that is known.
+    pub fn pinned_source(&self) -> String {
+        match (&self.revision, HubId::parse(&self.source)) {
+            (Some(commit), Some(id)) => id.at(commit).to_string(),
+            _ => self.source.clone(),
+        }
+    }
+
     /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.
     pub fn token_text(&self, id: u32) -> String {
         match &self.tokenizer {
