@@ -299,7 +299,7 @@ pub(super) fn understand(
     }
 }
 
-/// tokenizer.json beside the weights, else the GGUF's own, else none.
+/// tokenizer.json beside the weights, else the GGUF's own or that of separate files, else none.
 fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokenizer>, LoadError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -317,6 +317,12 @@ fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokeniz
                 .map(Some)
                 .map_err(failed(path))
         }
+        (_, None) => match checkpoint.folder() {
+            Some(folder) => {
+                Tokenizer::from_folder(folder, checkpoint.config()).map_err(failed(folder))
+            }
+            None => Ok(None),
+        },
         _ => Ok(None),
     }
 }
