@@ -22,6 +22,15 @@ enum What {
     Run { n_tokens: usize },
 }
 
+/// How a run keeps its attention maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looks {
+    /// All of them.
+    Maps,
+    /// q and k, from which a map is made where it is looked at.
+    OnDemand,
+}
+
 /// What does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("{} {:.1} GB of memory, and {:.1} GB are free: {}", self.subject(), gb(*needed), gb(*free), self.advice())]
@@ -55,29 +64,32 @@ impl Need {
         }
     }
 
-    /// A run of `n_tokens` that makes `n_runs` passes whose results are kept: residuals and z of every layer, its maps at
-    /// `map_bytes` a cell, and what the largest layer needs while it is computed.
-    pub fn run(spec: &ModelSpec, n_tokens: usize, n_runs: usize, map_bytes: usize) -> Self {
+    /// `n_runs` passes of `n_tokens` whose results are kept, and what the largest layer takes while it is computed.
+    pub fn run(spec: &ModelSpec, n_tokens: usize, n_runs: usize, looks: Looks) -> Self {
         let n = n_tokens as u64;
         let size = |size: usize| size as u64;
         let (layers, d_model) = (size(spec.n_layers), size(spec.d_model));
-        let (heads, kv_heads) = (size(spec.n_heads), size(spec.n_kv_heads));
-        let (d_head, d_mlp) = (size(spec.d_head), size(spec.d_mlp));
+        let (q, kv) = (
+            size(spec.n_heads * spec.d_head),
+            size(spec.n_kv_heads * spec.d_head),
+        );
+        let layer_maps = size(spec.n_heads) * n * n;
 
-        let kept_rows = F32 * n * ((layers + 1) * d_model + layers * heads * d_head);
-        let kept_maps = size(map_bytes) * layers * heads * n * n;
-        // Scores, which become the pattern; its values for the maps; and once more for their picture.
-        let maps = 3 * F32 * heads * n * n;
-        // q, k and v together and apart, k and v for every query head; the MLP before and after its activation.
-        let attention = 2 * (heads + 2 * kv_heads) * d_head + 4 * heads * d_head;
-        let mlp = match spec.mlp {
-            Mlp::Plain => 2 * d_mlp,
-            Mlp::Gated => 3 * d_mlp,
+        // The residual before each layer and after the last, z, and what maps are looked at in.
+        let looks = match looks {
+            Looks::Maps => layer_maps,
+            Looks::OnDemand => n * (q + kv),
         };
-        let rows = F32 * n * (4 * d_model + attention.max(mlp));
-        let logits = 2 * F32 * size(spec.n_vocab);
+        let kept = n * ((layers + 1) * d_model + layers * q) + layers * looks;
+        // A layer's maps (or q and k) are written, then taken out.
+        let attention = looks + n * (d_model + 3 * (q + 2 * kv));
+        let mlp = n * match spec.mlp {
+            Mlp::Plain => 2 * d_model + size(spec.d_mlp),
+            Mlp::Gated => 2 * d_model + 3 * size(spec.d_mlp),
+        };
+        let layer = n * 2 * d_model + attention.max(mlp) + 2 * size(spec.n_vocab);
         Self {
-            bytes: size(n_runs) * (kept_rows + kept_maps) + maps + rows + logits,
+            bytes: F32 * (size(n_runs) * kept + layer),
             what: What::Run { n_tokens },
         }
     }
