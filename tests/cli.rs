@@ -607,7 +607,7 @@ fn an_encoder_is_read_at_its_last_mask() {
     assert_eq!(edited["before"], plain["before"]);
     assert_ne!(edited["after"], plain["before"]);
     let text = program.done(&masked);
-    assert!(text.contains("read at 6 \"[MASK]\""), "{text}");
+    assert!(text.contains("read at 6 `[MASK]`"), "{text}");
 
     // `last` is the last token that is not special, for reading and for edits.
     let unmasked = ["run", &bert, "--prompt", "the cat sat"];
