@@ -514,11 +514,14 @@ mod tests {
         );
     }
 
+    fn files<'a>(vocab: &'a str, merges: &'a str) -> [(&'static str, &'a str); 2] {
+        [("vocab.json", vocab), ("merges.txt", merges)]
+    }
+
     #[test]
     fn what_cannot_be_built_rightly_is_refused_by_name() {
         let (vocab, merges) = byte_level(&[]);
         let gpt2 = json!({ "model_type": "gpt2" });
-        let files = |vocab, merges| [("vocab.json", vocab), ("merges.txt", merges)];
         let clip = json!({ "tokenizer_class": "CLIPTokenizer" });
         check_refused(&files(&vocab, merges), &clip, "\"CLIPTokenizer\"");
         check_refused(&files(&vocab, merges), &json!({}), "no tokenizer class");
