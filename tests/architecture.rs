@@ -150,6 +150,22 @@ fn every_module_is_in_the_architecture_map() {
 }
 
 #[test]
+fn only_the_hub_touches_the_network() {
+    let mut wrong = Vec::new();
+    let hub = Path::new("src").join("model").join("hub");
+    for (path, code) in modules().values().flatten() {
+        let touches = ["ureq::", "hf_hub::", "std::net", "TcpStream"]
+            .iter()
+            .any(|name| code.contains(name));
+        let is_hub = path.parent().is_some_and(|folder| folder.ends_with(&hub));
+        if touches && !is_hub {
+            wrong.push(path.display().to_string());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
 fn no_file_is_too_long_to_read() {
     for (_, files) in modules() {
         for (path, _) in files {
