@@ -43,6 +43,9 @@ impl Program {
             .env_remove("DISPLAY")
             .env_remove("WAYLAND_DISPLAY")
             .env_remove("RUST_LOG")
+            // No test asks the network.
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HUB_CACHE", self.path("hub"))
             .output();
         let Output {
             status,

@@ -14,7 +14,8 @@ use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
 #[derive(Debug, Parser)]
 #[command(name = "headscope", version, args_conflicts_with_subcommands = true)]
 pub(super) struct Cli {
-    /// Opens the window with a session (NAME.headscope.json) or a model: `demo`, a folder, a .safetensors or a .gguf
+    /// Opens the window with a session (NAME.headscope.json) or a model: `demo`, a folder, a .safetensors, a .gguf, or a
+    /// hub id (owner/name[@revision])
     #[arg(value_name = "SESSION | MODEL")]
     pub(super) target: Option<String>,
     #[command(subcommand)]
@@ -93,7 +94,8 @@ pub(super) struct ModelsArgs {
 /// A model or session, and the experiment.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, or a session (NAME.headscope.json)
+    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, a hub id (owner/name[@revision]), or a session
+    /// (NAME.headscope.json)
     #[arg(value_name = "MODEL | SESSION")]
     pub(super) target: String,
     #[command(flatten)]

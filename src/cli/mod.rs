@@ -13,6 +13,7 @@ mod dump;
 mod export;
 mod models;
 mod opened;
+mod progress;
 mod report;
 mod run;
 mod table;

@@ -102,6 +102,7 @@ impl App {
         self.ui.sheet = None;
         match answer {
             Answer::Close => {}
+            Answer::Do(action) => self.apply(action, ctx),
             Answer::SaveThen(then) => {
                 if let Some(path) = self.work.file.clone() {
                     if self.save_to(&path) {
@@ -146,7 +147,9 @@ impl App {
     pub(super) fn show_session(&mut self, opened: Opened) {
         let source = opened.saved.session.model.clone();
         match self.results.model.clone() {
-            Some(model) if model.source == source => self.adopt(opened, &model),
+            Some(model) if [&model.source, &model.pinned_source()].contains(&&source) => {
+                self.adopt(opened, &model);
+            }
             _ => self.load(source, Opening::Session(Box::new(opened))),
         }
     }
@@ -282,10 +285,13 @@ impl App {
                     }),
                 }
             });
-        Saved {
-            session: self.work.session.clone(),
-            record,
+        let mut session = self.work.session.clone();
+        if let Some(model) = &self.results.model
+            && model.source == session.model
+        {
+            session.model = model.pinned_source();
         }
+        Saved { session, record }
     }
 
     /// Says whether it worked.

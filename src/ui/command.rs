@@ -15,6 +15,7 @@ use crate::figure::Format;
 pub enum Command {
     OpenModelFolder,
     OpenModelFile,
+    OpenFromHub,
     OpenDemo,
     OpenSession,
     CancelLoad,
@@ -83,6 +84,7 @@ impl Command {
         let mut all = vec![
             C::OpenModelFolder,
             C::OpenModelFile,
+            C::OpenFromHub,
             C::OpenDemo,
             C::OpenSession,
             C::CancelLoad,
@@ -145,6 +147,7 @@ impl Command {
         let text = match self {
             Self::OpenModelFolder => "Open model folder…",
             Self::OpenModelFile => "Open model file…",
+            Self::OpenFromHub => "Open model from hub…",
             Self::OpenDemo => "Open the bundled model",
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
@@ -207,6 +210,9 @@ impl Command {
         match self {
             Self::OpenModelFolder => "A folder with config.json and safetensors files",
             Self::OpenModelFile => "A .safetensors or .gguf file",
+            Self::OpenFromHub => {
+                "owner/name: from the cache that Python uses, or downloaded into it"
+            }
             Self::OpenDemo => "The small teaching model inside the program",
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
@@ -306,7 +312,8 @@ impl Command {
             Self::Palette => vec![key(CTRL, Key::K), key(CTRL_SHIFT, Key::P)],
             Self::Notifications => vec![key(CTRL_SHIFT, Key::N)],
             Self::Keyboard => vec![key(PLAIN, Key::F1)],
-            Self::OpenDemo
+            Self::OpenFromHub
+            | Self::OpenDemo
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -324,7 +331,9 @@ impl Command {
     /// The menu that it stands in, and the group there; groups are parted by lines.
     pub const fn menu(self) -> (Menu, u8) {
         match self {
-            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenDemo => (Menu::File, 0),
+            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenFromHub | Self::OpenDemo => {
+                (Menu::File, 0)
+            }
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }

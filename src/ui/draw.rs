@@ -192,7 +192,7 @@ impl App {
         {
             self.ui.palette = None;
         }
-        if let Some(sheet) = &self.ui.sheet {
+        if let Some(sheet) = &mut self.ui.sheet {
             self.ui.answer = sheets::show(sheet, theme, ctx);
         }
         self.ui.notifications.show(theme, ctx);

@@ -9,6 +9,7 @@ use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use crate::export::ExportView;
 use crate::model::Model;
+use crate::model::memory::amount;
 use crate::session::settings::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,6 +241,7 @@ impl Bar<'_> {
             for command in [
                 Command::OpenModelFolder,
                 Command::OpenModelFile,
+                Command::OpenFromHub,
                 Command::OpenDemo,
             ] {
                 self.item(ui, command, &command.text());
@@ -282,7 +284,7 @@ fn model_details(ui: &mut egui::Ui, model: &Model) {
                 ("Context", format!("{} tokens", spec.n_ctx)),
                 ("Computed in", model.dtype.to_owned()),
                 ("Stored as", model.stored.clone()),
-                ("Weights", super::status_bar::bytes(model.weight_bytes)),
+                ("Weights", amount(model.weight_bytes as u64)),
                 ("Loaded in", format!("{:.0} ms", model.load_millis)),
             ];
             for (name, value) in rows {

@@ -20,6 +20,7 @@ use self::threads::{Outbox, RunRequest};
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
+use crate::model::hub::Hub;
 use crate::pyramid::LayerOverview;
 
 /// Number of a submitted request; newer is greater.
@@ -85,11 +86,16 @@ const EVENTS: usize = 1024;
 impl Worker {
     /// Starts the threads. `wake` is called after each event, from their threads: it asks for a repaint.
     pub fn start(wake: Wake) -> std::io::Result<Self> {
+        Self::start_with(Hub::from_env(), wake)
+    }
+
+    /// The same, with another hub than the environment's for models that are not on disk.
+    pub fn start_with(hub: Hub, wake: Wake) -> std::io::Result<Self> {
         let (sender, events) = sync_channel(EVENTS);
         let outbox = Outbox { sender, wake };
         let runs = Arc::new(Mailbox::default());
         let loads = Arc::new(Mailbox::default());
-        threads::start(outbox, Arc::clone(&runs), Arc::clone(&loads))?;
+        threads::start(outbox, Arc::clone(&runs), Arc::clone(&loads), hub)?;
         Ok(Self {
             next: 0,
             runs,
@@ -98,7 +104,7 @@ impl Worker {
         })
     }
 
-    /// Loads a model (`demo` or a path); a newer call stops an older one. The old model runs on until
+    /// Loads a model (`demo`, a path or a hub id); a newer call stops an older one. The old model runs on until
     /// [`Event::Loaded`].
     pub fn load(&mut self, source: &str) {
         self.loads.put(source.to_owned());

@@ -7,6 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use super::mailbox::{Mailbox, Taken};
 use super::{Event, RunId};
@@ -14,7 +15,8 @@ use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::load::{LoadError, LoadProgress, open};
+use crate::model::hub::Hub;
+use crate::model::load::{LoadError, LoadProgress, open_with};
 use crate::pyramid::LayerOverview;
 
 /// Called after each event, from the worker's threads.
@@ -55,6 +57,7 @@ pub(super) fn start(
     outbox: Outbox,
     runs: Arc<Mailbox<RunRequest>>,
     loads: Arc<Mailbox<String>>,
+    hub: Hub,
 ) -> std::io::Result<()> {
     let for_runs = outbox.clone();
     std::thread::Builder::new()
@@ -62,7 +65,7 @@ pub(super) fn start(
         .spawn(move || run_experiments(&for_runs, &runs))?;
     std::thread::Builder::new()
         .name("loading".into())
-        .spawn(move || load_models(&outbox, &loads))?;
+        .spawn(move || load_models(&outbox, &loads, &hub))?;
     Ok(())
 }
 
@@ -198,7 +201,7 @@ fn pooled(maps: &LayerMaps) -> LayerOverview {
     })
 }
 
-fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
+fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
     while let Some(Taken {
         request: source,
         generation,
@@ -208,9 +211,10 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
             outbox,
             mailbox,
             generation,
-            last: -1.0,
+            last: None,
         };
-        let event = match catch_unwind(AssertUnwindSafe(|| open(&source, &mut reporter))) {
+        let open = || open_with(hub, &source, &mut reporter);
+        let event = match catch_unwind(AssertUnwindSafe(open)) {
             Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
             Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
             Ok(Err(error)) => Event::LoadFailed {
@@ -233,14 +237,18 @@ struct LoadReporter<'a> {
     outbox: &'a Outbox,
     mailbox: &'a Mailbox<String>,
     generation: u64,
-    last: f32,
+    /// What was last told, and when.
+    last: Option<(f32, Instant)>,
 }
 
 impl LoadProgress for LoadReporter<'_> {
     fn report(&mut self, fraction: f32, what: &str) -> bool {
-        // A hundred steps are enough for a bar.
-        if fraction - self.last >= 0.01 {
-            self.last = fraction;
+        // A hundred steps are enough for a bar, and ten texts a second for a reader.
+        let is_news = self.last.is_none_or(|(told, when)| {
+            (fraction - told).abs() >= 0.01 || when.elapsed() >= Duration::from_millis(100)
+        });
+        if is_news {
+            self.last = Some((fraction, Instant::now()));
             self.outbox.send(Event::LoadProgress {
                 fraction,
                 what: what.to_owned(),

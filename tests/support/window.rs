@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use headscope::model::hub::Hub;
 use headscope::render::Backend;
 use headscope::session::settings::Settings;
 use headscope::ui::{App, Setup, prepare};
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) fn open(target: Option<&str>) -> Window {
     let setup = Setup {
         settings: Settings::default(),
-        worker: Worker::start(Arc::new(|| {})).unwrap(),
+        // No test asks the network.
+        worker: Worker::start_with(Hub::offline("/nowhere"), Arc::new(|| {})).unwrap(),
         backend: Backend::Cpu {
             reason: "a test".into(),
         },

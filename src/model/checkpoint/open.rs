@@ -8,10 +8,27 @@ use serde::Deserialize;
 
 use super::{Bytes, Checkpoint, CheckpointError, Contents, File, TensorInfo, gguf, safetensors};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(in crate::model) const SINGLE: &str = "model.safetensors";
+pub(in crate::model) const INDEX: &str = "model.safetensors.index.json";
 /// Endings of files that are Python pickles.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "ckpt", "pkl"];
+
+/// Whether a file of this name is a Python pickle.
+pub(in crate::model) fn is_pickle(name: &str) -> bool {
+    PICKLES.contains(&extension(Path::new(name)))
+}
+
+/// What turns the pickles of a folder or of a hub id into files that are read: as the class that the config names, so
+/// that no head is lost, with its tokenizer.
+pub(in crate::model) fn convert_command(source: &str) -> String {
+    let source = source.replace('\\', "\\\\").replace('\'', "\\'");
+    format!(
+        "python -c \"import transformers as t; old, new = '{source}', 'NEW_FOLDER'; \
+         name = (t.AutoConfig.from_pretrained(old).architectures or ['AutoModel'])[0]; \
+         getattr(t, name).from_pretrained(old).save_pretrained(new); \
+         t.AutoTokenizer.from_pretrained(old).save_pretrained(new)\""
+    )
+}
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let metadata = fs::metadata(path).map_err(|source| io(path, source))?;
@@ -131,20 +148,25 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The shards of an index, each there and each holding what the index says.
-fn from_index(path: &Path) -> Result<Checkpoint, CheckpointError> {
+/// The names of an index's shards, sorted.
+pub(in crate::model) fn shards_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let weight_map = read_index(path)?;
+    let names: BTreeSet<String> = weight_map.into_values().collect();
+    Ok(names.into_iter().collect())
+}
+
+/// An index whose shards are plain names: nothing leads out of its folder.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
     let text = fs::read(path).map_err(|source| io(path, source))?;
     let Index { weight_map } =
         serde_json::from_slice(&text).map_err(|source| CheckpointError::Json {
             path: path.to_owned(),
             source,
         })?;
-    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
-    if names.is_empty() {
+    if weight_map.is_empty() {
         return Err(index_problem(path, "it names no shard".to_owned()));
     }
-    let folder = folder_of(path);
-    for name in &names {
+    for name in weight_map.values() {
         let mut components = Path::new(name).components();
         let plain = matches!(
             (components.next(), components.next()),
@@ -156,6 +178,16 @@ fn from_index(path: &Path) -> Result<Checkpoint, CheckpointError> {
                 format!("shard {name:?} is no plain file name, so it would leave the folder"),
             ));
         }
+    }
+    Ok(weight_map)
+}
+
+/// The shards of an index, each there and each holding what the index says.
+fn from_index(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let weight_map = read_index(path)?;
+    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
+    let folder = folder_of(path);
+    for name in &names {
         if !folder.join(name).is_file() {
             return Err(index_problem(
                 path,
