@@ -614,7 +614,7 @@ fn an_encoder_is_read_at_its_last_mask() {
 
     // `last` is the last token that is not special, for reading and for edits.
     let unmasked = ["run", &bert, "--prompt", "the cat sat"];
-    program.refused(1, &unmasked, &["put [MASK] into it", "--position last"]);
+    program.refused(1, &unmasked, &["put [MASK] into it", "--position"]);
     let at = |position: &str| {
         let edit = [
             "--position",

@@ -10,6 +10,7 @@ use super::prompt_bar::{self, Which};
 use super::results::Load;
 use super::theme::{Theme, space};
 use super::{file_drop, icons, loading, menus, sheets, status_bar, token_strip, welcome};
+use crate::model::spec::Head;
 
 impl App {
     pub fn draw(&mut self, ui: &mut egui::Ui) {
@@ -98,6 +99,11 @@ impl App {
                 resolved,
                 resolution: self.results.resolution_number(),
                 position: self.work.session.experiment.position,
+                has_logits: self
+                    .results
+                    .model
+                    .as_ref()
+                    .is_none_or(|model| model.spec.head != Head::None),
                 focus: &self.ui.focus,
                 actions: &self.ui.queue,
             });
