@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("colormap", &[]),
     ("ids", &[]),
+    ("panics", &[]),
     ("prompt", &[]),
     ("pyramid", &[]),
     ("edit", &["ids"]),
-    ("model", &["ids", "prompt"]),
+    ("model", &["ids", "panics", "prompt"]),
     ("experiment", &["ids", "prompt", "edit", "model"]),
     ("figure", &["colormap", "ids"]),
     ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "pyramid"]),
-    ("worker", &["pyramid", "model", "experiment"]),
+    ("worker", &["panics", "pyramid", "model", "experiment"]),
     ("ui", &["colormap", "ids", "prompt", "pyramid", "edit", "model", "experiment", "figure", "session", "export", "render", "worker"]),
     ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "figure", "session", "export", "render", "ui"]),
 ];

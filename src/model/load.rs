@@ -61,6 +61,15 @@ pub enum LoadError {
         rows: usize,
         path: PathBuf,
     },
+    #[error(
+        "the config asks for {layers} layers, and the checkpoint has only {tensors} tensors: {}",
+        path.display()
+    )]
+    TooManyLayers {
+        layers: usize,
+        tensors: usize,
+        path: PathBuf,
+    },
     #[error("the checkpoint lacks the tensor `{tensor}` (nor has it with the model's prefix): {}", path.display())]
     MissingTensor { tensor: String, path: PathBuf },
     #[error(
@@ -79,6 +88,12 @@ pub enum LoadError {
         path.display()
     )]
     UnknownTensors { tensors: String, path: PathBuf },
+    #[error(
+        "the rotary positions need {expected} finite frequencies, which the scaling of the config, or the tensor \
+         `rope_freqs.weight`, does not give: {}",
+        path.display()
+    )]
+    Frequencies { expected: usize, path: PathBuf },
     #[error("the tensor `{tensor}` holds values that are not finite: {}", path.display())]
     NotFinite { tensor: String, path: PathBuf },
     #[error("the weights could not be put in place: {0}")]
@@ -101,6 +116,15 @@ pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, Load
         spec,
         tokenizer,
     } = files;
+    // A layer has a tensor at least: a lying config must not make a list of millions.
+    let (layers, tensors) = (spec.n_layers, checkpoint.names().count());
+    if layers > tensors {
+        return Err(LoadError::TooManyLayers {
+            layers,
+            tensors,
+            path,
+        });
+    }
     let transformer = Reader {
         checkpoint: &checkpoint,
         family,
@@ -108,6 +132,13 @@ pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, Load
         path: &path,
     }
     .read(progress)?;
+    if let Positions::Rotary(_) = spec.positions {
+        let frequencies = spec.rotary_frequencies();
+        let expected = spec.d_head / 2;
+        if frequencies.len() != expected || !frequencies.iter().all(|f| f.is_finite()) {
+            return Err(LoadError::Frequencies { expected, path });
+        }
+    }
     if let Some(tokenizer) = &tokenizer
         && tokenizer.vocab_size() > spec.n_vocab
     {
@@ -329,13 +360,15 @@ impl Reader<'_> {
     /// A weight's rows, `[out, in]`, from its tensors one after the other.
     fn weight(&self, slot: Slot, sources: &[(String, Source)]) -> Result<Vec<f32>, LoadError> {
         let (n_out, n_in) = slot_shape(self.spec, slot);
+        // A product that no memory has an address for is no tensor's size.
+        let expected = n_out.saturating_mul(n_in);
         // Checked before anything is read: a lying header must not make us allocate.
         let stored: usize = sources
             .iter()
             .filter_map(|(name, _)| self.checkpoint.info(name))
             .map(super::checkpoint::TensorInfo::n_elements)
             .sum();
-        if stored != n_out * n_in || !self.shapes_fit(sources, n_in) {
+        if stored != expected || !self.shapes_fit(sources, n_in) {
             let (tensor, _) = &sources[sources.len() - 1];
             return Err(LoadError::WrongShape {
                 tensor: tensor.clone(),
@@ -343,7 +376,7 @@ impl Reader<'_> {
                     .checkpoint
                     .info(tensor)
                     .map_or(vec![], |info| info.shape.clone()),
-                expected: n_out * n_in,
+                expected,
                 slot: format!("{slot:?}: {n_out} × {n_in}"),
                 path: self.path.to_owned(),
             });

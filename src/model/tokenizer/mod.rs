@@ -3,6 +3,7 @@
 //! The tokenising itself is the `tokenizers` crate's; here is what lies around it: where a tokenizer comes from
 //! (`json`, `gguf`), the beginning-of-text rule, what a token reads like (`pieces`), and which token an answer is.
 
+mod bounds;
 mod error;
 mod gguf;
 mod json;
@@ -18,6 +19,7 @@ pub use self::error::TokenizerError;
 pub use self::pieces::Piece;
 use self::pieces::{Before, Reading};
 use super::checkpoint::GgufMetadata;
+use crate::panics::catch;
 pub use crate::prompt::BosRule;
 
 pub struct Tokenizer {
@@ -106,14 +108,15 @@ impl Tokenizer {
     }
 
     fn encode_plain(&self, text: &str, specials: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding =
-            self.inner
-                .encode_fast(text, specials)
-                .map_err(|source| TokenizerError::Encode {
-                    text: text.to_owned(),
-                    source,
-                })?;
-        Ok(encoding.get_ids().to_vec())
+        // A tokenizer that contradicts itself may panic on one text and not on another.
+        match catch(|| self.inner.encode_fast(text, specials)) {
+            Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
+            Ok(Err(source)) => Err(TokenizerError::encode(text, source)),
+            Err(_panic) => Err(TokenizerError::encode(
+                text,
+                "the tokenizer's parts contradict each other".into(),
+            )),
+        }
     }
 
     /// What each token reads like where it stands; the texts of ordinary tokens, joined, are the prompt.
