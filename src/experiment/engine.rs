@@ -5,21 +5,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
-
 use super::compile::{EditError, Sources, compile};
 use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
 use crate::model::Model;
 use crate::model::plan::{Entry, Plan};
+use crate::model::scored::Scored;
 use crate::model::site::{Part, Site};
 use crate::model::spec::ModelSpec;
 use crate::model::transformer::{Activations, Kept};
 
-/// f32 maps of two runs stay within this; beyond it maps are kept as f16 and labelled so.
-const EXACT_MAPS_BUDGET: usize = 1 << 30;
+/// Maps of two runs are kept while they stay within this; beyond it a map is made where it is looked at.
+const MAPS_BUDGET: usize = 1 << 30;
 
-/// Maps of two runs, as f16, never take more than this: a prompt that would need more is refused.
-const MAPS_LIMIT: usize = 8 << 30;
+/// One map never takes more than this: a prompt that would need more is refused.
+const MAP_LIMIT: usize = 1 << 30;
 
 /// One model and its kept runs.
 #[derive(Debug)]
@@ -84,18 +83,21 @@ pub enum RunError {
         last: usize,
     },
     #[error(
-        "{which} has {n_tokens} tokens: the attention maps of two runs would take {needed_gb:.1} GB, and at most \
-         {limit_gb:.1} GB are kept; up to {most} tokens fit on this model"
+        "{which} has {n_tokens} tokens: the map of a single head would take {needed_gb:.1} GB; \
+         up to {most} tokens can be looked at"
     )]
-    MapsTooLarge {
+    MapTooLarge {
         which: &'static str,
         n_tokens: usize,
         needed_gb: f64,
-        limit_gb: f64,
         most: usize,
     },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
     NoSuchPosition { position: usize, n_tokens: usize },
+    #[error("this model reads in both directions: it fills in masked tokens and generates none")]
+    NotCausal,
+    #[error("the model has no language-model head, so there are no logits to read")]
+    NoLogits,
     #[error("the forward pass failed: {0}")]
     Forward(#[from] candle_core::Error),
 }
@@ -120,6 +122,12 @@ impl Engine {
 
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// What prompt A's unedited run left for others to start from.
+    pub(super) fn own_kept(&self) -> Result<&Kept, RunError> {
+        let run = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;
+        Ok(&run.kept)
     }
 
     /// Runs an experiment: unedited, and edited where there are edits.
@@ -156,7 +164,9 @@ impl Engine {
         while let Some(mut layer) = forward.step()? {
             recorded.append(&mut layer);
         }
-        recorded.append(&mut forward.record_final()?);
+        let resid = forward.finish(None)?;
+        forward.logits(resid)?;
+        recorded.append(&mut forward.recorded());
         recorded
             .into_iter()
             .map(|(site, value)| {
@@ -179,7 +189,7 @@ impl Engine {
             .sum()
     }
 
-    fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
+    pub(super) fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
         let shape = &self.model.spec;
         let prompts = [
             ("prompt A", Some(&spec.ids)),
@@ -197,13 +207,12 @@ impl Engine {
                     n_ctx: shape.n_ctx,
                 });
             }
-            let most = most_tokens(shape);
+            let most = (MAP_LIMIT / size_of::<f32>()).isqrt();
             if ids.len() > most {
-                return Err(RunError::MapsTooLarge {
+                return Err(RunError::MapTooLarge {
                     which,
                     n_tokens: ids.len(),
-                    needed_gb: bytes_per_cell(shape) as f64 * (ids.len() as f64).powi(2) / 1e9,
-                    limit_gb: MAPS_LIMIT as f64 / 1e9,
+                    needed_gb: size_of::<f32>() as f64 * (ids.len() as f64).powi(2) / 1e9,
                     most,
                 });
             }
@@ -225,7 +234,11 @@ impl Engine {
     }
 
     /// Prompt A's plain run: the kept one, or a new one.
-    fn unedited(&mut self, spec: &RunSpec, watch: &mut dyn Watch) -> Result<Pass, RunError> {
+    pub(super) fn unedited(
+        &mut self,
+        spec: &RunSpec,
+        watch: &mut dyn Watch,
+    ) -> Result<Pass, RunError> {
         let started = Instant::now();
         let n_layers = self.model.spec.n_layers;
         let (mut run, restarted_at) = match self.own.take() {
@@ -252,7 +265,16 @@ impl Engine {
         Ok(pass)
     }
 
-    fn plan(&mut self, spec: &RunSpec) -> Result<Plan, RunError> {
+    pub(super) fn plan(&mut self, spec: &RunSpec) -> Result<Plan, RunError> {
+        self.plan_up_to(spec, spec.ids.len())
+    }
+
+    /// The edits of `spec` for passes that reach `n_positions`.
+    pub(super) fn plan_up_to(
+        &mut self,
+        spec: &RunSpec,
+        n_positions: usize,
+    ) -> Result<Plan, RunError> {
         if let Some(ids) = &spec.contrast
             && spec.edits.iter().any(crate::edit::Edit::needs_contrast)
             && self.contrast.as_ref().is_none_or(|run| run.ids != *ids)
@@ -266,7 +288,7 @@ impl Engine {
             own: &own.kept,
             contrast: self.contrast.as_ref().map(|run| &run.kept),
         };
-        Ok(compile(&self.model.spec, spec, &sources)?)
+        Ok(compile(&self.model.spec, spec, &sources, n_positions)?)
     }
 
     /// The edited run, from where it first differs from the plain run or from the last edited one.
@@ -341,7 +363,8 @@ impl KeptRun {
         from: Option<(Entry, &Kept, &[Arc<LayerMaps>])>,
         on_layer: &mut dyn FnMut(&Arc<LayerMaps>) -> bool,
     ) -> Result<(), RunError> {
-        let record = looked_at(model.spec.n_layers);
+        let looks = Looks::at(&model.spec, self.ids.len());
+        let record = looks.sites(&model.spec);
         let transformer = &model.transformer;
         let (mut forward, known) = match from {
             None => (transformer.start(&self.ids, &self.plan, &record)?, None),
@@ -355,11 +378,10 @@ impl KeptRun {
             let Some(mut recorded) = forward.step()? else {
                 break;
             };
-            let mut take = |part| recorded.remove(&Site::Block(layer, part));
-            let maps = match (take(Part::Pattern), take(Part::V), known) {
-                (Some(pattern), Some(v), _) => Arc::new(layer_maps(model, layer, &pattern, &v)?),
-                (_, _, Some(maps)) => Arc::clone(maps),
-                _ => {
+            let maps = match (looks.maps(model, layer, &self.plan, &mut recorded)?, known) {
+                (Some(maps), _) => Arc::new(maps),
+                (None, Some(maps)) => Arc::clone(maps),
+                (None, None) => {
                     return Err(candle_core::Error::msg("a layer gave no attention pattern").into());
                 }
             };
@@ -373,22 +395,37 @@ impl KeptRun {
         Ok(())
     }
 
-    /// Logits at a position, `[vocab]`; computed once.
-    fn logits_at(&mut self, model: &Model, position: usize) -> Result<Arc<[f32]>, RunError> {
+    /// Logits at a position, `[vocab]`; computed once, with the last layer's part after attention for that position
+    /// alone. `None` without a language-model head.
+    fn logits_at(
+        &mut self,
+        model: &Model,
+        position: usize,
+    ) -> Result<Option<Arc<[f32]>>, RunError> {
         if let Some((_, logits)) = self.logits.iter().find(|(at, _)| *at == position) {
-            return Ok(Arc::clone(logits));
+            return Ok(Some(Arc::clone(logits)));
         }
-        let final_resid = &self.kept.resid_pre[model.spec.n_layers];
-        let logits = model.transformer.logits(final_resid, &[position])?;
+        let entry = Entry {
+            layer: model.spec.n_layers - 1,
+            after_pattern: true,
+        };
+        let record = BTreeSet::new();
+        let transformer = &model.transformer;
+        let mut forward = transformer.resume(&self.kept, entry, &self.plan, &record)?;
+        forward.step()?;
+        let resid = forward.finish(Some(&[position]))?;
+        let Some(logits) = forward.logits(resid)? else {
+            return Ok(None);
+        };
         let logits: Arc<[f32]> = logits.flatten_all()?.to_vec1::<f32>()?.into();
         self.logits.push((position, Arc::clone(&logits)));
-        Ok(logits)
+        Ok(Some(logits))
     }
 
-    fn pass(&self, logits: Arc<[f32]>, restarted_at: usize, started: Instant) -> Pass {
+    fn pass(&self, logits: Option<Arc<[f32]>>, restarted_at: usize, started: Instant) -> Pass {
         Pass {
             layers: self.layers.clone(),
-            logits: Some(logits),
+            logits,
             restarted_at,
             millis: started.elapsed().as_secs_f64() * 1e3,
         }
@@ -402,40 +439,70 @@ impl KeptRun {
     }
 }
 
-/// Bytes that one cell (query, key) takes in the f16 maps of all heads of two runs.
-fn bytes_per_cell(shape: &ModelSpec) -> usize {
-    2 * size_of::<half::f16>() * shape.n_layers * shape.n_heads
+/// How a run's maps are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    /// All of them.
+    Kept,
+    /// q and k, from which a map is made where it is looked at.
+    OnDemand,
 }
 
-/// The longest prompt whose maps are kept.
-fn most_tokens(shape: &ModelSpec) -> usize {
-    (MAPS_LIMIT / bytes_per_cell(shape)).isqrt()
-}
+impl Looks {
+    fn at(shape: &ModelSpec, n_tokens: usize) -> Self {
+        let two_runs = 2 * size_of::<f32>() * shape.n_layers * shape.n_heads * n_tokens.pow(2);
+        if two_runs <= MAPS_BUDGET {
+            Self::Kept
+        } else {
+            Self::OnDemand
+        }
+    }
 
-/// What every run records to be looked at.
-fn looked_at(n_layers: usize) -> BTreeSet<Site> {
-    (0..n_layers)
-        .flat_map(|layer| [Part::Pattern, Part::V].map(|part| Site::Block(layer, part)))
-        .collect()
-}
+    /// What every run records to be looked at.
+    fn sites(self, shape: &ModelSpec) -> BTreeSet<Site> {
+        (0..shape.n_layers)
+            .flat_map(|layer| {
+                let parts = match self {
+                    Self::Kept => vec![Part::Pattern, Part::V],
+                    Self::OnDemand => [&Part::scored(shape, layer)[..], &[Part::V]].concat(),
+                };
+                parts.into_iter().map(move |part| Site::Block(layer, part))
+            })
+            .collect()
+    }
 
-fn layer_maps(
-    model: &Model,
-    layer: usize,
-    pattern: &Tensor,
-    v: &Tensor,
-) -> Result<LayerMaps, RunError> {
-    let (n_heads, n_tokens, _) = pattern.dims3()?;
-    let all_maps = model.spec.n_layers * pattern.elem_count() * size_of::<f32>();
-    let values = pattern.flatten_all()?.to_vec1()?;
-    let patterns = if 2 * all_maps <= EXACT_MAPS_BUDGET {
-        Patterns::exact(n_heads, n_tokens, values)
-    } else {
-        Patterns::rounded(n_heads, n_tokens, &values)
-    };
-    Ok(LayerMaps {
-        layer,
-        patterns,
-        value_norms: model.transformer.value_norms(v)?.into(),
-    })
+    /// The maps of a layer from what it recorded; `None` where its attention did not run.
+    fn maps(
+        self,
+        model: &Model,
+        layer: usize,
+        plan: &Plan,
+        recorded: &mut Activations,
+    ) -> Result<Option<LayerMaps>, RunError> {
+        let mut take = |part| recorded.remove(&Site::Block(layer, part));
+        let patterns = match self {
+            Self::Kept => {
+                let Some(pattern) = take(Part::Pattern) else {
+                    return Ok(None);
+                };
+                let (n_heads, n_tokens, _) = pattern.dims3()?;
+                Patterns::kept(n_heads, n_tokens, pattern.flatten_all()?.to_vec1()?)
+            }
+            Self::OnDemand => {
+                let [Some(q), Some(k)] = Part::scored(&model.spec, layer).map(&mut take) else {
+                    return Ok(None);
+                };
+                Patterns::on_demand(Scored::new(&model.spec, layer, &q, &k, plan)?)
+            }
+        };
+        let Some(v) = take(Part::V) else {
+            return Ok(None);
+        };
+        Ok(Some(LayerMaps {
+            layer,
+            mask: model.spec.masks[layer],
+            patterns,
+            value_norms: model.transformer.value_norms(&v)?.into(),
+        }))
+    }
 }

@@ -5,14 +5,18 @@
 mod asked;
 mod compile;
 pub mod engine;
+mod generate;
 mod maps;
 mod readout;
 pub mod resolve;
+mod sweep;
 
 pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
-pub use maps::{LayerMaps, Patterns};
+pub use generate::{Generated, GeneratedToken};
+pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
+pub use sweep::SweepLogits;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -135,8 +135,8 @@ fn many_numbered(before: &str, after: &str) -> String {
 
 const SAFETENSORS: Parser = Parser {
     parse: parsers::safetensors,
-    per_byte: 24,
-    besides: 64 << 10,
+    per_byte: 8,
+    besides: 8 << 10,
 };
 
 #[test]
@@ -177,8 +177,8 @@ fn safetensors_that_are_all_header_take_memory_of_their_size() {
 
 const GGUF: Parser = Parser {
     parse: parsers::gguf,
-    per_byte: 24,
-    besides: 64 << 10,
+    per_byte: 10,
+    besides: 8 << 10,
 };
 
 #[test]
@@ -205,7 +205,7 @@ fn ggufs_that_are_all_arrays_take_memory_of_their_size() {
 
 const INDEX: Parser = Parser {
     parse: parsers::index,
-    per_byte: 64,
+    per_byte: 56,
     besides: 64 << 10,
 };
 
@@ -224,7 +224,7 @@ fn damaged_indexes_are_taken_or_refused() {
 
 const CONFIG: Parser = Parser {
     parse: parsers::config,
-    per_byte: 64,
+    per_byte: 56,
     besides: 64 << 10,
 };
 
@@ -245,8 +245,8 @@ fn damaged_configs_are_taken_or_refused() {
 
 const TOKENIZER_JSON: Parser = Parser {
     parse: parsers::tokenizer_json,
-    per_byte: 400,
-    besides: 64 << 20,
+    per_byte: 300,
+    besides: 1 << 20,
 };
 
 #[test]
@@ -295,8 +295,8 @@ fn tokenizer_files_with_many_tokens_take_memory_of_their_size() {
 
 const GGUF_TOKENIZER: Parser = Parser {
     parse: parsers::gguf_tokenizer,
-    per_byte: 200,
-    besides: 4 << 20,
+    per_byte: 24,
+    besides: 1 << 20,
 };
 
 #[test]
@@ -326,8 +326,8 @@ fn tokens_that_are_all_parts_of_each_other_take_memory_of_their_size() {
 
 const SESSION: Parser = Parser {
     parse: parsers::session,
-    per_byte: 64,
-    besides: 128 << 10,
+    per_byte: 120,
+    besides: 64 << 10,
 };
 
 #[test]
@@ -355,8 +355,8 @@ fn damaged_sessions_are_taken_or_refused() {
 
 const EDIT: Parser = Parser {
     parse: parsers::edit,
-    per_byte: 64,
-    besides: 16 << 10,
+    per_byte: 8,
+    besides: 4 << 10,
 };
 
 #[test]

@@ -54,19 +54,19 @@ impl Mutator {
         &from[self.below(from.len())]
     }
 
-    /// One to four changes of bytes.
+    /// One to three changes of bytes.
     pub(crate) fn bytes(&mut self, original: &[u8]) -> Vec<u8> {
         let mut bytes = original.to_vec();
-        for _ in 0..=self.below(4) {
+        for _ in 0..=self.below(3) {
             self.damage(&mut bytes);
         }
         bytes
     }
 
-    /// One to four changes of whole values, keys and elements, now and then of bytes.
+    /// One to three changes of whole values, keys and elements, now and then of bytes.
     pub(crate) fn json(&mut self, original: &[u8]) -> Vec<u8> {
         let mut text = original.to_vec();
-        for _ in 0..=self.below(4) {
+        for _ in 0..=self.below(3) {
             if self.below(8) == 0 {
                 self.damage(&mut text);
             } else {
@@ -76,10 +76,10 @@ impl Mutator {
         text
     }
 
-    /// One to four changes of characters, or of `words` that the grammar knows.
+    /// One to three changes of characters, or of `words` that the grammar knows.
     pub(crate) fn text(&mut self, original: &str, words: &[&str]) -> String {
         let mut characters: Vec<char> = original.chars().collect();
-        for _ in 0..=self.below(4) {
+        for _ in 0..=self.below(3) {
             let (start, end) = self.piece(characters.len(), 8);
             match self.below(4) {
                 0 => drop(characters.drain(start..end)),

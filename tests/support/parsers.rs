@@ -51,10 +51,16 @@ pub(crate) fn index(bytes: &[u8]) -> Parsed {
 
 pub(crate) fn config(bytes: &[u8]) -> Parsed {
     let config = Checkpoint::config_from_bytes(Path::new(FILE), bytes).map_err(|e| named(&e))?;
-    let spec = Family::of_config(&config)
-        .and_then(|family| family.spec_from_config(&config))
-        .map_err(|error| said(&error.to_string()))?;
-    check_spec(&spec);
+    // Some configs leave it to the checkpoint's tensors what the model has.
+    let spec = |has_tensors: bool| {
+        let family = Family::of_config(&config)?;
+        family.spec_from_config(&config, &|_| has_tensors)
+    };
+    let (with, without) = (spec(true), spec(false));
+    for spec in [&with, &without].into_iter().flatten() {
+        check_spec(spec);
+    }
+    without.map_err(|error| said(&error.to_string()))?;
     Ok(())
 }
 
@@ -162,6 +168,7 @@ fn check_spec(spec: &ModelSpec) {
         assert!((1..=1 << 27).contains(&size), "{spec:?}");
     }
     assert!(spec.n_heads.is_multiple_of(spec.n_kv_heads), "{spec:?}");
+    assert_eq!(spec.masks.len(), spec.n_layers);
 }
 
 /// Texts are encoded or refused, twice in the same way, into tokens that are there.
@@ -189,6 +196,12 @@ fn check_tokenizer(tokenizer: &Tokenizer) {
             }
             if let Err(error) = tokenizer.answer_id(text, &ids, " b", bos) {
                 said(&error.to_string());
+            }
+            if bos == BosRule::Auto && !ids.is_empty() {
+                let answer = tokenizer.answer_in_place(text, &ids, ids.len() / 2, "b");
+                if let Err(error) = answer {
+                    said(&error.to_string());
+                }
             }
         }
     }
