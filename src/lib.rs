@@ -7,6 +7,7 @@
 pub mod colormap;
 pub mod ids;
 pub mod mask;
+pub mod panics;
 pub mod prompt;
 pub mod pyramid;
 

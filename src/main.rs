@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use headscope::cli::{self, Start};
+use headscope::panics;
 
 /// Keeps freed activation buffers with the process: faulting fresh pages in costs more than the products.
 #[global_allocator]
@@ -10,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     log_to_stderr();
-    log_panics();
+    panics::log_uncaught();
     match cli::start(std::env::args_os()) {
         Start::Window(target) => open_window(target),
         Start::Done(code) => code,
@@ -25,16 +26,6 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-}
-
-/// A panic is a line of the log. Some are caught and then reported as an error: a damaged file may make the crate that
-/// reads it panic.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let message = panic.payload_as_str().unwrap_or("no message");
-        let at = panic.location().map(ToString::to_string);
-        tracing::error!(at, "panicked: {message}");
-    }));
 }
 
 fn open_window(target: Option<String>) -> ExitCode {

@@ -545,30 +545,6 @@ fn the_window_is_exported_as_a_picture_or_the_missing_driver_is_named() {
 }
 
 #[test]
-fn a_damaged_tokenizer_is_one_error_without_a_backtrace() {
-    let program = Program::new();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny-llama");
-    for entry in std::fs::read_dir(fixture).unwrap() {
-        let entry = entry.unwrap();
-        if entry.path().is_file() {
-            std::fs::copy(
-                entry.path(),
-                program.path(entry.file_name().to_str().unwrap()),
-            )
-            .unwrap();
-        }
-    }
-    program.write(
-        "tokenizer.json",
-        r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[["a","a"]]}}"#,
-    );
-    program.refused(1, &["run", ".", "--prompt", "a"], &["tokenizer.json"]);
-    let answer = program.run(&["run", ".", "--prompt", "a"]);
-    assert!(answer.stderr.contains("panicked: "), "{}", answer.stderr);
-    assert_eq!(answer.stderr.lines().count(), 2, "{}", answer.stderr);
-}
-
-#[test]
 fn models_that_cannot_be_opened_are_exit_code_1_with_the_path() {
     let program = Program::new();
     program.refused(1, &["run", "./no-such-folder"], &["no-such-folder"]);

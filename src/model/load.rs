@@ -84,6 +84,15 @@ pub enum LoadError {
         rows: usize,
         path: PathBuf,
     },
+    #[error(
+        "the config asks for {layers} layers, and the checkpoint has only {tensors} tensors: {}",
+        path.display()
+    )]
+    TooManyLayers {
+        layers: usize,
+        tensors: usize,
+        path: PathBuf,
+    },
     #[error("the checkpoint lacks the tensor `{tensor}` (nor has it with the model's prefix): {}", path.display())]
     MissingTensor { tensor: String, path: PathBuf },
     #[error(
@@ -111,6 +120,12 @@ pub enum LoadError {
         path.display()
     )]
     UnknownTensors { tensors: String, path: PathBuf },
+    #[error(
+        "the rotary positions need {expected} finite frequencies, which the scaling of the config, or the tensor \
+         `rope_freqs.weight`, does not give: {}",
+        path.display()
+    )]
+    Frequencies { expected: usize, path: PathBuf },
     #[error("the tensor `{tensor}` holds values that are not finite: {}", path.display())]
     NotFinite { tensor: String, path: PathBuf },
     #[error("the weights could not be put in place: {0}")]
@@ -163,6 +178,15 @@ pub fn open_with(
         spec,
         tokenizer,
     } = files;
+    // A layer has a tensor at least: a lying config must not make a list of millions.
+    let (layers, tensors) = (spec.n_layers, checkpoint.names().count());
+    if layers > tensors {
+        return Err(LoadError::TooManyLayers {
+            layers,
+            tensors,
+            path,
+        });
+    }
     let sizes = checkpoint
         .tensors()
         .filter(|tensor| !family.ignores(&tensor.name))
@@ -180,6 +204,12 @@ pub fn open_with(
         path: &path,
     }
     .read(progress)?;
+    for rotary in (0..spec.n_layers).filter_map(|layer| spec.rotary(layer)) {
+        let (frequencies, expected) = (rotary.frequencies(), rotary.width / 2);
+        if frequencies.len() != expected || !frequencies.iter().all(|f| f.is_finite()) {
+            return Err(LoadError::Frequencies { expected, path });
+        }
+    }
     if let Some(tokenizer) = &tokenizer
         && tokenizer.vocab_size() > spec.n_vocab
     {
@@ -431,6 +461,8 @@ impl Reader<'_> {
     /// A weight's rows, `[out, in]`, from its tensors one after the other.
     fn weight(&self, slot: Slot, sources: &[(String, Source)]) -> Result<Vec<f32>, LoadError> {
         let (n_out, n_in) = slot.shape(self.spec);
+        // A product that no memory has an address for is no tensor's size.
+        let expected = n_out.saturating_mul(n_in);
         // Checked before anything is read: a lying header must not make us allocate.
         let rows = |(name, source): &(String, Source)| self.rows_of(name, source, n_in);
         let counts: Vec<Option<usize>> = sources.iter().map(rows).collect();
@@ -446,7 +478,7 @@ impl Reader<'_> {
                     .checkpoint
                     .info(tensor)
                     .map_or(vec![], |info| info.shape.clone()),
-                expected: n_out * n_in,
+                expected,
                 slot: format!("{slot:?}: {n_out} × {n_in}"),
                 path: self.path.to_owned(),
             });

@@ -1,10 +1,8 @@
 //! The two threads. A panic in a run or a load becomes an event. (Besides, only the tokenizer catches panics: those of a
 //! library on a damaged file.)
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -17,6 +15,7 @@ use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::hub::Hub;
 use crate::model::load::{LoadError, LoadProgress, open_with};
+use crate::panics::catch;
 use crate::pyramid::LayerOverview;
 
 /// Called after each event, from the worker's threads.
@@ -99,7 +98,7 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
             overviews: &mut overviews,
             looked_at,
         };
-        let result = catch_unwind(AssertUnwindSafe(|| current.run(&spec, &mut reporter)));
+        let result = catch(|| current.run(&spec, &mut reporter));
         match result {
             Ok(outcome) => {
                 match outcome {
@@ -119,8 +118,7 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
             Err(panic) => outbox.send(Event::RunFailed {
                 run,
                 message: format!(
-                    "the run broke off on a fault of the program ({}); please report it",
-                    text_of(panic.as_ref())
+                    "the run broke off on a fault of the program ({panic}); please report it"
                 ),
             }),
         }
@@ -214,7 +212,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
             last: None,
         };
         let open = || open_with(hub, &source, &mut reporter);
-        let event = match catch_unwind(AssertUnwindSafe(open)) {
+        let event = match catch(open) {
             Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
             Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
             Ok(Err(error)) => Event::LoadFailed {
@@ -224,8 +222,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
             Err(panic) => Event::LoadFailed {
                 source,
                 message: format!(
-                    "loading broke off on a fault of the program ({}); please report it",
-                    text_of(panic.as_ref())
+                    "loading broke off on a fault of the program ({panic}); please report it"
                 ),
             },
         };
@@ -256,12 +253,4 @@ impl LoadProgress for LoadReporter<'_> {
         }
         self.mailbox.is_current(self.generation)
     }
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -236,13 +236,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `n` values; the caller has checked that the bytes for them are there.
+    /// `n` values; the caller has checked that the bytes for them are there, so that they may have their room at once.
     fn many<T>(
         &mut self,
         n: u64,
         one: impl Fn(&mut Self) -> Result<T, CheckpointError>,
     ) -> Result<Vec<T>, CheckpointError> {
-        (0..n).map(|_| one(self)).collect()
+        let mut values = Vec::with_capacity(n as usize);
+        for _ in 0..n {
+            values.push(one(self)?);
+        }
+        Ok(values)
     }
 
     fn string(&mut self) -> Result<String, CheckpointError> {

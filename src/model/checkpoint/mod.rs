@@ -5,6 +5,7 @@
 mod bytes;
 mod error;
 mod gguf;
+mod index;
 mod metadata;
 mod open;
 mod quant;
@@ -19,9 +20,11 @@ use std::path::{Path, PathBuf};
 
 use self::bytes::Bytes;
 pub use self::error::{CheckpointError, Place};
+pub use self::index::ShardIndex;
 pub use self::metadata::{GgufArray, GgufMetadata, GgufValue};
 pub(super) use self::open::{INDEX, SINGLE, convert_command, is_pickle, shards_of};
 pub use self::stored_type::StoredType;
+use super::json;
 
 /// Open model files: memory-mapped, so opening reads only headers.
 pub struct Checkpoint {
@@ -96,6 +99,17 @@ impl Checkpoint {
         bytes: impl Into<Cow<'static, [u8]>>,
     ) -> Result<Self, CheckpointError> {
         Self::from_gguf_file(File::in_memory(name, bytes.into()), None)
+    }
+
+    /// The contents of a config.json; `path` is for messages.
+    pub fn config_from_bytes(
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<serde_json::Value, CheckpointError> {
+        json::parse(bytes).map_err(|source| CheckpointError::Json {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn from_gguf_file(file: File, folder: Option<PathBuf>) -> Result<Self, CheckpointError> {
@@ -267,15 +281,6 @@ mod tests {
             .0
     }
 
-    /// Reads everything a loader would.
-    fn read_all(checkpoint: &Checkpoint) {
-        for info in checkpoint.tensors() {
-            if let Ok(values) = checkpoint.read_f32(&info.name) {
-                assert_eq!(values.len(), info.n_elements());
-            }
-        }
-    }
-
     #[test]
     fn tensors_of_both_forms_read_alike() {
         let hf = Checkpoint::from_safetensors_bytes("small", small_safetensors(), None).unwrap();
@@ -314,110 +319,5 @@ mod tests {
             [96, 97, 98, 99]
         );
         assert_eq!(gguf.read_f32("blk.0.attn_q.weight").unwrap().len(), 32);
-    }
-
-    /// Sebastiano Vigna's SplitMix64: enough to mutate files, and the same on every machine.
-    struct SplitMix(u64);
-
-    impl SplitMix {
-        fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-            z ^ z >> 31
-        }
-
-        fn below(&mut self, n: usize) -> usize {
-            (self.next() % n as u64) as usize
-        }
-    }
-
-    /// One to three changes of the kinds that break readers: bits, bytes, lengths, cuts, insertions, repeats.
-    fn mutate(original: &[u8], random: &mut SplitMix) -> Vec<u8> {
-        let mut bytes = original.to_vec();
-        for _ in 0..=random.below(3) {
-            let at = random.below(bytes.len().max(1));
-            match random.below(6) {
-                _ if bytes.len() < 8 => return bytes,
-                0 => bytes[at] ^= 1 << random.below(8),
-                1 => bytes[at] = random.next() as u8,
-                2 => {
-                    let at = at.min(bytes.len() - 8);
-                    let extremes = [
-                        u64::MAX,
-                        u64::MAX / 2,
-                        1 << 32,
-                        bytes.len() as u64,
-                        0,
-                        random.next(),
-                    ];
-                    bytes[at..at + 8].copy_from_slice(&extremes[random.below(6)].to_le_bytes());
-                }
-                3 => bytes.truncate(at),
-                4 => bytes.insert(at, random.next() as u8),
-                _ => {
-                    let piece = bytes[at..bytes.len().min(at + 24)].to_vec();
-                    let to = random.below(bytes.len() - piece.len() + 1);
-                    bytes[to..to + piece.len()].copy_from_slice(&piece);
-                }
-            }
-        }
-        bytes
-    }
-
-    /// Every mutant opens or is refused, without a panic; most are refused, so the mutations bite.
-    fn check_mutants(
-        original: &[u8],
-        open: impl Fn(Vec<u8>) -> Result<Checkpoint, CheckpointError>,
-    ) {
-        let mut random = SplitMix(20);
-        let mut n_refused = 0;
-        for _ in 0..4_000 {
-            match open(mutate(original, &mut random)) {
-                Ok(checkpoint) => read_all(&checkpoint),
-                Err(error) => {
-                    assert!(
-                        error.to_string().contains("mutant"),
-                        "{error} does not name the file"
-                    );
-                    n_refused += 1;
-                }
-            }
-        }
-        assert!(
-            (1_000..4_000).contains(&n_refused),
-            "{n_refused} of 4000 mutants were refused"
-        );
-    }
-
-    #[test]
-    fn no_damaged_safetensors_panics() {
-        check_mutants(&small_safetensors(), |bytes| {
-            Checkpoint::from_safetensors_bytes("mutant", bytes, None)
-        });
-    }
-
-    #[test]
-    fn no_damaged_gguf_panics() {
-        check_mutants(&small_gguf(), |bytes| {
-            Checkpoint::from_gguf_bytes("mutant", bytes)
-        });
-    }
-
-    #[test]
-    fn every_truncation_is_refused() {
-        let (hf, gguf) = (small_safetensors(), small_gguf());
-        for n in 0..hf.len() {
-            assert!(
-                Checkpoint::from_safetensors_bytes("cut", hf[..n].to_vec(), None).is_err(),
-                "{n} bytes"
-            );
-        }
-        for n in 0..gguf.len() {
-            assert!(
-                Checkpoint::from_gguf_bytes("cut", gguf[..n].to_vec()).is_err(),
-                "{n} bytes"
-            );
-        }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::index::ShardIndex;
 use super::{Bytes, Checkpoint, CheckpointError, Contents, File, TensorInfo, gguf, safetensors};
+use crate::model::files::{MAX_CONFIG_BYTES, read_at_most};
 
 pub(in crate::model) const SINGLE: &str = "model.safetensors";
 pub(in crate::model) const INDEX: &str = "model.safetensors.index.json";
@@ -32,12 +32,16 @@ pub(in crate::model) fn convert_command(source: &str) -> String {
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let metadata = fs::metadata(path).map_err(|source| io(path, source))?;
-    let file = if metadata.is_dir() {
-        model_in(path)?
+    if metadata.is_dir() {
+        open_file(&model_in(path)?)
+    } else if metadata.is_file() {
+        open_file(path)
     } else {
-        path.to_owned()
-    };
-    open_file(&file)
+        // Opening a pipe would wait for someone who writes to it.
+        Err(CheckpointError::UnknownKind {
+            path: path.to_owned(),
+        })
+    }
 }
 
 /// The one weight file, or the index, of a folder.
@@ -133,7 +137,7 @@ fn from_safetensors(path: &Path, names: &BTreeSet<&str>) -> Result<Checkpoint, C
         }
         files.push(file);
     }
-    let config = read_json(&folder.join("config.json"))?;
+    let config = read_config(&folder.join("config.json"))?;
     Ok(Checkpoint {
         files,
         tensors,
@@ -142,61 +146,30 @@ fn from_safetensors(path: &Path, names: &BTreeSet<&str>) -> Result<Checkpoint, C
     })
 }
 
-#[derive(Deserialize)]
-struct Index {
-    /// Tensor name to the file name of its shard.
-    weight_map: BTreeMap<String, String>,
-}
-
 /// The names of an index's shards, sorted.
 pub(in crate::model) fn shards_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
-    let weight_map = read_index(path)?;
-    let names: BTreeSet<String> = weight_map.into_values().collect();
-    Ok(names.into_iter().collect())
+    let index = read_index(path)?;
+    Ok(index.shards().into_iter().map(str::to_owned).collect())
 }
 
-/// An index whose shards are plain names: nothing leads out of its folder.
-fn read_index(path: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
-    let text = fs::read(path).map_err(|source| io(path, source))?;
-    let Index { weight_map } =
-        serde_json::from_slice(&text).map_err(|source| CheckpointError::Json {
-            path: path.to_owned(),
-            source,
-        })?;
-    if weight_map.is_empty() {
-        return Err(index_problem(path, "it names no shard".to_owned()));
-    }
-    for name in weight_map.values() {
-        let mut components = Path::new(name).components();
-        let plain = matches!(
-            (components.next(), components.next()),
-            (Some(Component::Normal(_)), None)
-        );
-        if !plain || name.contains(['/', '\\']) {
-            return Err(index_problem(
-                path,
-                format!("shard {name:?} is no plain file name, so it would leave the folder"),
-            ));
-        }
-    }
-    Ok(weight_map)
+fn read_index(path: &Path) -> Result<ShardIndex, CheckpointError> {
+    let text = read_at_most(path, MAX_CONFIG_BYTES).map_err(|source| io(path, source))?;
+    ShardIndex::from_bytes(path, &text)
 }
 
 /// The shards of an index, each there and each holding what the index says.
 fn from_index(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let weight_map = read_index(path)?;
-    let names: BTreeSet<&str> = weight_map.values().map(String::as_str).collect();
+    let index = read_index(path)?;
+    let names = index.shards();
     let folder = folder_of(path);
-    for name in &names {
-        if !folder.join(name).is_file() {
-            return Err(index_problem(
-                path,
-                format!("shard {name:?} is missing from {}", folder.display()),
-            ));
-        }
+    if let Some(name) = names.iter().find(|name| !folder.join(name).is_file()) {
+        return Err(index_problem(
+            path,
+            format!("shard {name:?} is missing from {}", folder.display()),
+        ));
     }
     let checkpoint = from_safetensors(path, &names)?;
-    for (tensor, shard) in &weight_map {
+    for (tensor, shard) in index.tensors() {
         let held = checkpoint
             .info(tensor)
             .map(|info| &checkpoint.files[info.file].path);
@@ -217,19 +190,13 @@ fn map(path: &Path) -> Result<File, CheckpointError> {
     })
 }
 
-/// The file's JSON, or `None` where there is no such file.
-fn read_json(path: &Path) -> Result<Option<serde_json::Value>, CheckpointError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(io(path, source)),
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|source| CheckpointError::Json {
-            path: path.to_owned(),
-            source,
-        })
+/// The config.json at `path`, or `None` where there is no such file.
+fn read_config(path: &Path) -> Result<Option<serde_json::Value>, CheckpointError> {
+    match read_at_most(path, MAX_CONFIG_BYTES) {
+        Ok(text) => Checkpoint::config_from_bytes(path, &text).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(io(path, source)),
+    }
 }
 
 /// The folder of a file; `.` for a bare name.

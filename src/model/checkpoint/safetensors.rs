@@ -13,6 +13,8 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use super::{CheckpointError, Place, StoredType, TensorInfo};
 
 const LENGTH_BYTES: usize = 8;
+/// The format's own limit.
+const MAX_HEADER_BYTES: usize = 100_000_000;
 
 /// The tensors of one file, checked against its length.
 pub(super) fn read_header(bytes: &[u8], path: &Path) -> Result<Vec<TensorInfo>, CheckpointError> {
@@ -36,6 +38,11 @@ pub(super) fn read_header(bytes: &[u8], path: &Path) -> Result<Vec<TensorInfo>, 
         );
         return Err(damaged(Place::Byte(0), problem));
     };
+    if header.len() > MAX_HEADER_BYTES {
+        let problem =
+            format!("the header has {length} bytes, at most {MAX_HEADER_BYTES} are allowed");
+        return Err(damaged(Place::Byte(0), problem));
+    }
     let data_start = LENGTH_BYTES + header.len();
 
     let Header(mut entries) = serde_json::from_slice(header).map_err(|error| {
@@ -197,6 +204,16 @@ mod tests {
             &[0xff; 64],
             "byte 0: the header claims 18446744073709551615 bytes",
         );
+        let mut four_gb = file("{}", &[]);
+        four_gb[..8].copy_from_slice(&(4u64 << 30).to_le_bytes());
+        check_refused(
+            &four_gb,
+            "byte 0: the header claims 4294967296 bytes, the file has 2 after it",
+        );
+        // Zeros that nobody reads take no memory.
+        let mut long = vec![0; LENGTH_BYTES + MAX_HEADER_BYTES + 1];
+        long[..8].copy_from_slice(&(MAX_HEADER_BYTES as u64 + 1).to_le_bytes());
+        check_refused(&long, "at most 100000000 are allowed");
         check_refused(&file("{", &[]), "byte 9: the header does not parse");
         check_refused(
             &file(&one("F32", "[2]", "[0,8]"), &[0; 4]),

@@ -39,9 +39,21 @@ pub enum TokenizerError {
     NoBos,
     #[error("the answer {answer:?} has no tokens of its own; give one that adds text")]
     EmptyAnswer { answer: String },
-    #[error("cannot tokenise {text:?}: {source}")]
+    #[error("cannot tokenise {start:?}: {source}")]
     Encode {
-        text: String,
+        /// The text, or its beginning.
+        start: String,
         source: tokenizers::Error,
     },
+}
+
+impl TokenizerError {
+    pub(super) fn encode(text: &str, source: tokenizers::Error) -> Self {
+        const SHOWN: usize = 60;
+        let mut start: String = text.chars().take(SHOWN).collect();
+        if start.len() < text.len() {
+            start.push('…');
+        }
+        Self::Encode { start, source }
+    }
 }

@@ -117,6 +117,8 @@ const USER_DEFINED: u64 = 4;
 
 /// A longer SentencePiece token is damage (the format's own limit is 16 characters): every cut of it is looked up.
 const MAX_TOKEN_BYTES: usize = 512;
+/// Ways to cut a token into two others, on average; real vocabularies have two or three.
+const MAX_CUTS: usize = 16;
 
 pub(super) fn from_metadata(metadata: &GgufMetadata) -> Result<Tokenizer, TokenizerError> {
     let model = metadata
@@ -356,6 +358,11 @@ impl Tokens {
                 if self.ids.contains_key(left) && self.ids.contains_key(right) {
                     merges.push((*score, left, right));
                 }
+            }
+            if merges.len() > MAX_CUTS * self.texts.len() {
+                return Err(damaged(format!(
+                    "its tokens can be cut into others in more than {MAX_CUTS} ways each"
+                )));
             }
         }
         merges.sort_by(|(a, left_a, _), (b, left_b, _)| {

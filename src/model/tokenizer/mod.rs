@@ -3,6 +3,7 @@
 //! The tokenising itself is the `tokenizers` crate's; here is what lies around it: where a tokenizer comes from
 //! (`json`, `parts`, `gguf`), the beginning-of-text rule, what a token reads like (`pieces`), and which token an answer is.
 
+mod bounds;
 mod error;
 mod gguf;
 mod json;
@@ -13,12 +14,13 @@ use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
-use tokenizers::PostProcessor as _;
+use tokenizers::{Encoding, PostProcessor as _};
 
 pub use self::error::TokenizerError;
 pub use self::pieces::Piece;
 use self::pieces::{Before, Reading};
 use super::checkpoint::GgufMetadata;
+use crate::panics::catch;
 pub use crate::prompt::BosRule;
 
 pub struct Tokenizer {
@@ -126,13 +128,7 @@ impl Tokenizer {
     }
 
     fn encode_plain(&self, text: &str, specials: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding =
-            self.inner
-                .encode_fast(text, specials)
-                .map_err(|source| TokenizerError::Encode {
-                    text: text.to_owned(),
-                    source,
-                })?;
+        let encoding = encoding_of(text, || self.inner.encode_fast(text, specials))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -229,11 +225,7 @@ impl Tokenizer {
         let empty = || TokenizerError::EmptyAnswer {
             answer: answer.to_owned(),
         };
-        let failed = |source| TokenizerError::Encode {
-            text: prompt.to_owned(),
-            source,
-        };
-        let encoding = self.inner.encode(prompt, true).map_err(failed)?;
+        let encoding = encoding_of(prompt, || self.inner.encode(prompt, true))?;
         // What the post-processor puts there has no place in the text, and a part of a character is none to replace.
         let place = encoding.get_offsets().get(position).copied();
         let place = place.filter(|(start, end)| {
@@ -295,6 +287,16 @@ impl Tokenizer {
             .unwrap_or(0);
         Ok(dressed.len().saturating_sub(n_before + bare.len()))
     }
+}
+
+/// What the crate makes of `text`. A tokenizer that contradicts itself may panic on one text and not on another.
+fn encoding_of(
+    text: &str,
+    encode: impl FnOnce() -> tokenizers::Result<Encoding>,
+) -> Result<Encoding, TokenizerError> {
+    catch(encode)
+        .unwrap_or_else(|_panic| Err("the tokenizer's parts contradict each other".into()))
+        .map_err(|source| TokenizerError::encode(text, source))
 }
 
 impl fmt::Debug for Tokenizer {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -297,6 +298,21 @@ fn a_prompt_is_neither_cut_nor_filled_up() {
 }
 
 #[test]
+fn what_training_drops_at_random_is_not_dropped() {
+    let text = "the cat the cat the cat";
+    let exact = open(&byte_level(&Value::Null), &Value::Null, &Value::Null);
+    let mut dropping = byte_level(&Value::Null);
+    dropping["model"]["dropout"] = json!(0.5);
+    let dropping = open(&dropping, &Value::Null, &Value::Null);
+    for _ in 0..20 {
+        assert_eq!(
+            dropping.encode(text, BosRule::Auto).unwrap(),
+            exact.encode(text, BosRule::Auto).unwrap()
+        );
+    }
+}
+
+#[test]
 fn auto_follows_the_post_processor_then_add_bos_token_then_nothing() {
     let check = |post_processor: &Value, tokenizer_config: &Value, expected: &[&str]| {
         let config = json!({ "bos_token_id": 0 });
@@ -501,6 +517,15 @@ fn damaged_tokenizer_files_are_refused() {
     undefined["special_tokens"] = json!({ "<s>": { "id": "<s>", "ids": [0], "tokens": ["<s>"] } });
     let refusal = refused(&byte_level(&undefined).to_string());
     assert!(refusal.contains("tokenizer.json is damaged"), "{refusal}");
+    // One special token that is a thousand.
+    let mut long = both_ends();
+    long["special_tokens"]["<s>"] =
+        json!({ "id": "<s>", "ids": vec![0; 1000], "tokens": vec!["<s>"; 1000] });
+    let refusal = refused(&byte_level(&long).to_string());
+    assert!(
+        refusal.contains("puts 1001 tokens around a text"),
+        "{refusal}"
+    );
     let good = byte_level(&Value::Null).to_string();
     let error = Tokenizer::from_json_bytes(good.as_bytes(), Some(b"nonsense"), None)
         .err()
@@ -510,6 +535,27 @@ fn damaged_tokenizer_files_are_refused() {
         error.contains("tokenizer_config.json is damaged"),
         "{error}"
     );
+}
+
+#[test]
+fn a_text_on_which_the_crate_panics_is_an_error_and_the_next_one_is_encoded() {
+    // SentencePiece's table of characters, with places for the letters up to `a` only.
+    let tree = [0; 4 * (b'a' as usize + 1)];
+    let table = [&(tree.len() as u32).to_le_bytes()[..], &tree, b"\0"].concat();
+    let table = base64::engine::general_purpose::STANDARD.encode(table);
+    let mut file = byte_level(&Value::Null);
+    file["normalizer"] = json!({ "type": "Precompiled", "precompiled_charsmap": table });
+    let tokenizer = open(&file, &Value::Null, &Value::Null);
+    let refused = |text: &str| {
+        let error = tokenizer.encode(text, BosRule::Auto).unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        refused("az"),
+        "cannot tokenise \"az\": the tokenizer's parts contradict each other"
+    );
+    assert!(refused(&"z".repeat(10_000)).len() < 200);
+    assert_eq!(tokenizer.encode("aa", BosRule::Auto).unwrap().len(), 2);
 }
 
 /// Metadata of a small GGUF tokenizer.
