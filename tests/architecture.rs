@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("colormap", &[]),
     ("ids", &[]),
     ("prompt", &[]),
@@ -14,13 +14,14 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("edit", &["ids"]),
     ("model", &["ids", "prompt"]),
     ("experiment", &["ids", "prompt", "edit", "model"]),
+    ("verify", &["ids", "prompt", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids"]),
     ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "pyramid"]),
-    ("worker", &["pyramid", "model", "experiment"]),
-    ("ui", &["colormap", "ids", "prompt", "pyramid", "edit", "model", "experiment", "figure", "session", "export", "render", "worker"]),
-    ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "figure", "session", "export", "render", "ui"]),
+    ("worker", &["pyramid", "model", "experiment", "verify"]),
+    ("ui", &["colormap", "ids", "prompt", "pyramid", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "worker"]),
+    ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

@@ -1,6 +1,9 @@
 //! Session files: every version that was released opens, what is damaged is refused with a reason, nothing panics.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
+#[path = "support/mutants.rs"]
+mod mutants;
+
 use std::path::{Path, PathBuf};
 
 use headscope::colormap::Colormap;
@@ -11,6 +14,8 @@ use headscope::session::replay::{Numbers, PatternSample, SideNumbers, TokenLogit
 use headscope::session::{
     BosRule, EditRow, Experiment, Prompt, ReadPosition, Session, Shown, View,
 };
+
+use mutants::{SplitMix, mutate};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -352,50 +357,4 @@ fn no_damage_makes_opening_panic() {
     }
     // Digits and letters inside texts change without harm; if nothing opened, the test would test little.
     assert!(opened > 100, "{opened}");
-}
-
-fn mutate(bytes: &mut Vec<u8>, random: &mut SplitMix) {
-    const TOKENS: [&[u8]; 12] = [
-        b"null",
-        b"-1",
-        b"1e999",
-        b"{}",
-        b"[]",
-        b"\"",
-        b"\\u0000",
-        b",",
-        b"99999999999999999999",
-        b"true",
-        b"L9H6",
-        b"\xF0\x9F",
-    ];
-    if bytes.is_empty() {
-        return;
-    }
-    let at = random.below(bytes.len());
-    let end = (at + 1 + random.below(12)).min(bytes.len());
-    match random.below(6) {
-        0 => bytes[at] ^= 1 << random.below(7),
-        1 => bytes[at] = b"0123456789\"{}[],:-.eE"[random.below(21)],
-        2 => drop(bytes.drain(at..end)),
-        3 => {
-            let part = bytes[at..end].to_vec();
-            let to = random.below(bytes.len());
-            bytes.splice(to..to, part);
-        }
-        4 => drop(bytes.splice(at..end, TOKENS[random.below(TOKENS.len())].iter().copied())),
-        _ => bytes.truncate(bytes.len() - random.below(bytes.len().min(20))),
-    }
-}
-
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) % n as u64) as usize
-    }
 }

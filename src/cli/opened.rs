@@ -206,11 +206,11 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     warnings
 }
 
-fn open(source: &str) -> anyhow::Result<Engine> {
+pub(super) fn open(source: &str) -> anyhow::Result<Engine> {
     Ok(Engine::new(Arc::new(load::open(source, &mut Unreported)?)))
 }
 
-fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
+pub(super) fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
     let ComputeArgs { dtype, threads } = compute;
     if *dtype != Dtype::F32 {
         return Err(anyhow!(

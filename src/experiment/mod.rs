@@ -5,12 +5,14 @@
 mod asked;
 mod compile;
 pub mod engine;
+mod lens;
 mod maps;
 mod readout;
 pub mod resolve;
 
 pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
+pub use lens::lens;
 pub use maps::{LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 
