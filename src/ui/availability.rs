@@ -68,6 +68,7 @@ impl Availability {
             Command::Restore | Command::DropRecovered => self.has_recovered,
             Command::Save
             | Command::SaveAs
+            | Command::Verify
             | Command::FocusPrompt
             | Command::FocusContrast
             | Command::BosAuto

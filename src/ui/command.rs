@@ -16,6 +16,7 @@ pub enum Command {
     OpenModelFolder,
     OpenModelFile,
     OpenDemo,
+    Verify,
     OpenSession,
     CancelLoad,
     Save,
@@ -84,6 +85,7 @@ impl Command {
             C::OpenModelFolder,
             C::OpenModelFile,
             C::OpenDemo,
+            C::Verify,
             C::OpenSession,
             C::CancelLoad,
             C::Save,
@@ -146,6 +148,7 @@ impl Command {
             Self::OpenModelFolder => "Open model folder…",
             Self::OpenModelFile => "Open model file…",
             Self::OpenDemo => "Open the bundled model",
+            Self::Verify => "Verify the model",
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
@@ -208,6 +211,9 @@ impl Command {
             Self::OpenModelFolder => "A folder with config.json and safetensors files",
             Self::OpenModelFile => "A .safetensors or .gguf file",
             Self::OpenDemo => "The small teaching model inside the program",
+            Self::Verify => {
+                "What holds of any transformer, and a reference’s values where there is one"
+            }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
@@ -305,6 +311,7 @@ impl Command {
             Self::Notifications => vec![key(CTRL_SHIFT, Key::N)],
             Self::Keyboard => vec![key(PLAIN, Key::F1)],
             Self::OpenDemo
+            | Self::Verify
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -322,7 +329,9 @@ impl Command {
     /// The menu that it stands in, and the group there; groups are parted by lines.
     pub const fn menu(self) -> (Menu, u8) {
         match self {
-            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenDemo => (Menu::File, 0),
+            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenDemo | Self::Verify => {
+                (Menu::File, 0)
+            }
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }
