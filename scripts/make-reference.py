@@ -57,6 +57,10 @@ class Model:
         config = self.module.config.get_text_config()
         self.n_layers, self.n_heads, self.n_vocab = config.num_hidden_layers, config.num_attention_heads, config.vocab_size
         self.n_ctx = getattr(config, "max_position_embeddings", None) or RANDOM_TOKENS
+        # RoBERTa counts positions from after its padding token's id; padding within a text would shift them.
+        self.padding = config.pad_token_id
+        if any(hasattr(module, "padding_idx") and hasattr(module, "position_embeddings") for module in self.module.modules()):
+            self.n_ctx -= self.padding + 1
         self.blocks, self.projections = self._blocks(path)
 
     def _blocks(self, path):
@@ -168,15 +172,20 @@ def prompts(args, model, folder, draw):
     if tokenizer.exists():
         from tokenizers import Tokenizer
         encode = Tokenizer.from_file(str(tokenizer)).encode
-        texts = texts or ([] if args.ids else [SENTENCE])
         found = [encode(text).ids for text in texts]
+        if not texts and not args.ids:
+            found.append(encode(SENTENCE).ids[:model.n_ctx])
     elif texts:
         raise SystemExit(f"--prompt needs a tokenizer.json: {folder}")
     else:
         found = []
     found += [[int(i) for i in ids.split(",")] for ids in args.ids]
     if not args.prompt and not args.ids:
-        found.append([draw.randrange(model.n_vocab) for _ in range(min(RANDOM_TOKENS, model.n_ctx))])
+        ordinary = [id for id in range(model.n_vocab) if id != model.padding]
+        found.append([draw.choice(ordinary) for _ in range(min(RANDOM_TOKENS, model.n_ctx))])
+    for ids in found:
+        if not 0 < len(ids) <= model.n_ctx:
+            raise SystemExit(f"a prompt has {len(ids)} tokens, and the model's context is {model.n_ctx}")
     return found
 
 

@@ -6,6 +6,7 @@
 // Names, texts and arithmetic that need nothing else.
 pub mod colormap;
 pub mod ids;
+pub mod mask;
 pub mod prompt;
 pub mod pyramid;
 

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("colormap", &[]),
     ("ids", &[]),
+    ("mask", &[]),
     ("prompt", &[]),
     ("pyramid", &[]),
     ("edit", &["ids"]),
-    ("model", &["ids", "prompt"]),
-    ("experiment", &["ids", "prompt", "edit", "model"]),
-    ("verify", &["ids", "prompt", "edit", "model", "experiment"]),
+    ("model", &["ids", "mask", "prompt"]),
+    ("experiment", &["ids", "mask", "prompt", "edit", "model"]),
+    ("verify", &["ids", "mask", "prompt", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids"]),
     ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "edit", "model", "experiment", "figure", "session"]),

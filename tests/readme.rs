@@ -65,7 +65,7 @@ fn the_table_of_keys_is_the_programs() {
 
 #[test]
 fn every_family_is_named_with_its_examples() {
-    for family in &FAMILIES {
+    for family in FAMILIES {
         let row = format!("`{}` | {} |", family.model_type, family.examples);
         assert!(readme().contains(&row), "the README lacks `{row}`");
     }

@@ -232,7 +232,7 @@ fn no_damage_makes_a_reference_panic() {
     })
     .to_string();
     let mut random = SplitMix(0x5EED);
-    let (mut read, mut compared, mut differ) = (0, 0, 0);
+    let (mut read, mut differ) = (0, 0);
     for _ in 0..10_000 {
         let mut bytes = original.clone().into_bytes();
         for _ in 0..=random.below(3) {
@@ -245,15 +245,11 @@ fn no_damage_makes_a_reference_panic() {
             continue;
         };
         read += 1;
-        if read % 20 == 0 {
-            let report = check(Arc::clone(&model), Some(reference));
-            compared += 1;
-            differ += usize::from(report.verdict() == Verdict::Failed);
-        }
+        let report = check(Arc::clone(&model), Some(reference));
+        differ += usize::from(report.verdict() == Verdict::Failed);
     }
     // Digits change without harm to the form; if nothing were read, the test would test little.
-    assert!(read > 1_000 && compared > 50, "{read}, {compared}");
-    assert!(differ > compared / 4, "{differ} of {compared}");
+    assert!(read > 100 && differ > read / 4, "{read}, {differ}");
 }
 
 #[test]

@@ -34,16 +34,19 @@ pub(super) struct Sources<'a> {
     pub(super) contrast: Option<&'a Kept>,
 }
 
-/// Compiles `run.edits` for a model.
+/// Compiles `run.edits` for a model, for passes that reach `n_positions`: the prompt's tokens, and those that are
+/// generated after it.
 pub(super) fn compile(
     spec: &ModelSpec,
     run: &RunSpec,
     sources: &Sources<'_>,
+    n_positions: usize,
 ) -> Result<Plan, EditError> {
     let mut compiler = Compiler {
         spec,
         run,
         sources,
+        n_positions,
         alignment: run
             .contrast
             .as_deref()
@@ -68,6 +71,7 @@ struct Compiler<'a> {
     spec: &'a ModelSpec,
     run: &'a RunSpec,
     sources: &'a Sources<'a>,
+    n_positions: usize,
     alignment: Option<Alignment>,
     plan: Plan,
 }
@@ -110,7 +114,7 @@ impl Compiler<'_> {
     }
 
     fn positions(&self, at: &Positions) -> Result<Vec<usize>, String> {
-        let n = self.run.ids.len();
+        let n = self.n_positions;
         match at {
             Positions::All => Ok((0..n).collect()),
             Positions::Last => Ok(vec![self.run.last]),
@@ -160,22 +164,24 @@ impl Compiler<'_> {
             ),
             Target::Attention(_) => (Site::Block(layer, Part::AttnOut), stream),
             Target::Mlp(_) => (Site::Block(layer, Part::MlpOut), stream),
-            Target::Resid(_) if layer == layers => {
-                (Site::Block(layer - 1, Part::ResidPost), stream)
-            }
+            Target::Resid(_) if layer == layers => (Site::final_resid(spec), stream),
             Target::Resid(_) => (Site::Block(layer, Part::ResidPre), stream),
         };
         Ok(Place { site, columns })
     }
 
     fn knock_out(&mut self, head: HeadId, query: usize, key: usize) -> Result<(), String> {
-        let n = self.run.ids.len();
+        let n = self.n_positions;
         if query >= n || key >= n {
             return Err(format!("the prompt's {n} tokens are 0 to {}", n - 1));
         }
-        if key > query {
+        let mask = self.spec.masks[head.layer];
+        if !mask.sees(query, key) {
+            let keys = mask.keys(query, n);
             return Err(format!(
-                "query {query} does not see key {key}, which comes after it"
+                "query {query} does not see key {key}: this layer's mask shows it keys {} to {}",
+                keys.start,
+                keys.end - 1
             ));
         }
         let edges = self.plan.knockouts.entry(head.layer).or_default();
@@ -215,7 +221,12 @@ impl Compiler<'_> {
                     .filter(|edge| (edge.head, edge.query) == (of.head, of.query))
                     .count()
             };
-            if let Some(edge) = edges.iter().find(|edge| count(edges, edge) > edge.query) {
+            let n_keys = |edge: &Edge| {
+                self.spec.masks[*layer]
+                    .keys(edge.query, self.run.ids.len())
+                    .len()
+            };
+            if let Some(edge) = edges.iter().find(|edge| count(edges, edge) >= n_keys(edge)) {
                 let last = self.run.edits.iter().rev().find(|edit| {
                     matches!(edit.target, Target::Edge { head, query, .. }
                         if head == HeadId::new(*layer, edge.head) && query == edge.query)

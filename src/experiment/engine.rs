@@ -96,6 +96,10 @@ pub enum RunError {
     },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
     NoSuchPosition { position: usize, n_tokens: usize },
+    #[error("this model reads in both directions: it fills in masked tokens and generates none")]
+    NotCausal,
+    #[error("the model has no language-model head, so there are no logits to read")]
+    NoLogits,
     #[error("the forward pass failed: {0}")]
     Forward(#[from] candle_core::Error),
 }
@@ -120,6 +124,12 @@ impl Engine {
 
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// What prompt A's unedited run left for others to start from.
+    pub(super) fn own_kept(&self) -> Result<&Kept, RunError> {
+        let run = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;
+        Ok(&run.kept)
     }
 
     /// Runs an experiment: unedited, and edited where there are edits.
@@ -156,7 +166,9 @@ impl Engine {
         while let Some(mut layer) = forward.step()? {
             recorded.append(&mut layer);
         }
-        recorded.append(&mut forward.record_final()?);
+        let resid = forward.finish(None)?;
+        forward.logits(resid)?;
+        recorded.append(&mut forward.recorded());
         recorded
             .into_iter()
             .map(|(site, value)| {
@@ -179,7 +191,7 @@ impl Engine {
             .sum()
     }
 
-    fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
+    pub(super) fn check(&self, spec: &RunSpec) -> Result<(), RunError> {
         let shape = &self.model.spec;
         let prompts = [
             ("prompt A", Some(&spec.ids)),
@@ -225,7 +237,11 @@ impl Engine {
     }
 
     /// Prompt A's plain run: the kept one, or a new one.
-    fn unedited(&mut self, spec: &RunSpec, watch: &mut dyn Watch) -> Result<Pass, RunError> {
+    pub(super) fn unedited(
+        &mut self,
+        spec: &RunSpec,
+        watch: &mut dyn Watch,
+    ) -> Result<Pass, RunError> {
         let started = Instant::now();
         let n_layers = self.model.spec.n_layers;
         let (mut run, restarted_at) = match self.own.take() {
@@ -252,7 +268,16 @@ impl Engine {
         Ok(pass)
     }
 
-    fn plan(&mut self, spec: &RunSpec) -> Result<Plan, RunError> {
+    pub(super) fn plan(&mut self, spec: &RunSpec) -> Result<Plan, RunError> {
+        self.plan_up_to(spec, spec.ids.len())
+    }
+
+    /// The edits of `spec` for passes that reach `n_positions`.
+    pub(super) fn plan_up_to(
+        &mut self,
+        spec: &RunSpec,
+        n_positions: usize,
+    ) -> Result<Plan, RunError> {
         if let Some(ids) = &spec.contrast
             && spec.edits.iter().any(crate::edit::Edit::needs_contrast)
             && self.contrast.as_ref().is_none_or(|run| run.ids != *ids)
@@ -266,7 +291,7 @@ impl Engine {
             own: &own.kept,
             contrast: self.contrast.as_ref().map(|run| &run.kept),
         };
-        Ok(compile(&self.model.spec, spec, &sources)?)
+        Ok(compile(&self.model.spec, spec, &sources, n_positions)?)
     }
 
     /// The edited run, from where it first differs from the plain run or from the last edited one.
@@ -373,22 +398,37 @@ impl KeptRun {
         Ok(())
     }
 
-    /// Logits at a position, `[vocab]`; computed once.
-    fn logits_at(&mut self, model: &Model, position: usize) -> Result<Arc<[f32]>, RunError> {
+    /// Logits at a position, `[vocab]`; computed once, with the last layer's part after attention for that position
+    /// alone. `None` without a language-model head.
+    fn logits_at(
+        &mut self,
+        model: &Model,
+        position: usize,
+    ) -> Result<Option<Arc<[f32]>>, RunError> {
         if let Some((_, logits)) = self.logits.iter().find(|(at, _)| *at == position) {
-            return Ok(Arc::clone(logits));
+            return Ok(Some(Arc::clone(logits)));
         }
-        let final_resid = &self.kept.resid_pre[model.spec.n_layers];
-        let logits = model.transformer.logits(final_resid, &[position])?;
+        let entry = Entry {
+            layer: model.spec.n_layers - 1,
+            after_pattern: true,
+        };
+        let record = BTreeSet::new();
+        let transformer = &model.transformer;
+        let mut forward = transformer.resume(&self.kept, entry, &self.plan, &record)?;
+        forward.step()?;
+        let resid = forward.finish(Some(&[position]))?;
+        let Some(logits) = forward.logits(resid)? else {
+            return Ok(None);
+        };
         let logits: Arc<[f32]> = logits.flatten_all()?.to_vec1::<f32>()?.into();
         self.logits.push((position, Arc::clone(&logits)));
-        Ok(logits)
+        Ok(Some(logits))
     }
 
-    fn pass(&self, logits: Arc<[f32]>, restarted_at: usize, started: Instant) -> Pass {
+    fn pass(&self, logits: Option<Arc<[f32]>>, restarted_at: usize, started: Instant) -> Pass {
         Pass {
             layers: self.layers.clone(),
-            logits: Some(logits),
+            logits,
             restarted_at,
             millis: started.elapsed().as_secs_f64() * 1e3,
         }
@@ -435,6 +475,7 @@ fn layer_maps(
     };
     Ok(LayerMaps {
         layer,
+        mask: model.spec.masks[layer],
         patterns,
         value_norms: model.transformer.value_norms(v)?.into(),
     })

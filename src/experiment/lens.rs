@@ -7,10 +7,11 @@ use crate::model::Model;
 
 /// Logits `[pos, vocab]` of a residual stream `[pos, d_model]`, row-major both.
 pub fn lens(model: &Model, resid: &[f32]) -> Result<Vec<f32>, RunError> {
-    let d_model = model.spec.d_model;
+    let (d_model, n_layers) = (model.spec.d_model, model.spec.n_layers);
     let n_tokens = resid.len() / d_model;
     let stream = Tensor::from_slice(resid, (n_tokens, d_model), &Device::Cpu)?;
-    let rows: Vec<usize> = (0..n_tokens).collect();
-    let logits = model.transformer.logits(&stream, &rows)?;
+    // A pass after its last layer, with nothing before.
+    let mut forward = model.transformer.gather(n_tokens, n_layers);
+    let logits = forward.logits(stream)?.ok_or(RunError::NoLogits)?;
     Ok(logits.flatten_all()?.to_vec1()?)
 }

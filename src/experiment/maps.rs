@@ -6,10 +6,14 @@ use std::sync::Arc;
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
+use crate::mask::Mask;
+
 /// What one layer of a run leaves for looking at.
 #[derive(Debug)]
 pub struct LayerMaps {
     pub layer: usize,
+    /// Which cells of the patterns a query sees.
+    pub mask: Mask,
     pub patterns: Patterns,
     /// ‖v_j‖ as each query head reads it, `[head, key]`.
     pub value_norms: Arc<[f32]>,

@@ -4,17 +4,23 @@
 
 mod asked;
 mod compile;
+mod dump;
 pub mod engine;
+mod generate;
 mod lens;
 mod maps;
 mod readout;
 pub mod resolve;
+mod sweep;
 
 pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
+pub use dump::While;
+pub use generate::{Generated, GeneratedToken};
 pub use lens::lens;
 pub use maps::{LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
+pub use sweep::SweepLogits;
 
 use std::path::PathBuf;
 use std::sync::Arc;

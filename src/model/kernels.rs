@@ -52,59 +52,90 @@ pub(super) fn add_row(rows: &mut [f32], bias: &[f32]) {
     }
 }
 
-/// Turns each head's halves by the angles of its position. `rows` is `[pos, head, d_head]`;
-/// `cos` and `sin` are `[pos, d_head / 2]`.
-pub(super) fn rotate(rows: &mut [f32], d_head: usize, n_heads: usize, cos: &[f32], sin: &[f32]) {
-    let half = d_head / 2;
-    for (position, row) in rows.chunks_exact_mut(n_heads * d_head).enumerate() {
-        let cos = &cos[position * half..][..half];
-        let sin = &sin[position * half..][..half];
-        for head in row.chunks_exact_mut(d_head) {
-            let (first, second) = head.split_at_mut(half);
-            for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+/// x / √(mean square + ε) · w of each run of `weight.len()` values, in place: the norms of q and k.
+pub(super) fn rms_norm(values: &mut [f32], eps: f64, weight: &[f32]) {
+    for row in values.chunks_exact_mut(weight.len()) {
+        let mean_square = sum_by(row, |x| x * x) / weight.len() as f32;
+        let inverse = 1.0 / (mean_square + eps as f32).sqrt();
+        row.iter_mut()
+            .zip(weight)
+            .for_each(|(x, w)| *x *= inverse * w);
+    }
+}
+
+/// cos and sin of a rotary table, `[position, width / 2]` each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RotaryTable {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    half: usize,
+}
+
+impl RotaryTable {
+    /// Angles are position × frequency, in f64.
+    pub(super) fn new(frequencies: &[f64], positions: &[usize]) -> Self {
+        let angles: Vec<f64> = positions
+            .iter()
+            .flat_map(|position| frequencies.iter().map(move |f| *position as f64 * f))
+            .collect();
+        Self {
+            cos: angles.iter().map(|angle| angle.cos() as f32).collect(),
+            sin: angles.iter().map(|angle| angle.sin() as f32).collect(),
+            half: frequencies.len(),
+        }
+    }
+
+    /// Turns the halves of each head's first `width` values by the angles of its position. `rows` is
+    /// `[sequence, position, head, d_head]`.
+    pub(super) fn rotate(&self, rows: &mut [f32], d_head: usize, n_heads: usize) {
+        let half = self.half;
+        let n_positions = self.cos.len() / half;
+        for (i, row) in rows.chunks_exact_mut(n_heads * d_head).enumerate() {
+            let at = i % n_positions * half;
+            let (cos, sin) = (&self.cos[at..][..half], &self.sin[at..][..half]);
+            for head in row.chunks_exact_mut(d_head) {
+                let (first, second) = head[..2 * half].split_at_mut(half);
+                for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
             }
         }
     }
 }
 
-/// cos and sin of position × frequency, `[pos, d_head / 2]`; angles in f64.
-pub(super) fn rotary_table(frequencies: &[f64], n_tokens: usize) -> (Vec<f32>, Vec<f32>) {
-    let angles = (0..n_tokens)
-        .flat_map(|position| frequencies.iter().map(move |f| position as f64 * f))
-        .collect::<Vec<f64>>();
-    (
-        angles.iter().map(|angle| angle.cos() as f32).collect(),
-        angles.iter().map(|angle| angle.sin() as f32).collect(),
-    )
+/// Raw scores times `scale`, softly capped, in place.
+pub(super) fn scale_and_cap(scores: &mut [f32], scale: f32, cap: Option<f32>) {
+    for s in scores.iter_mut() {
+        *s *= scale;
+    }
+    if let Some(cap) = cap {
+        soft_cap(scores, cap);
+    }
 }
 
-/// Scales scores and hides later keys, in place. `scores` is `[head, query, key]`.
-pub(super) fn scale_and_mask(scores: &mut [f32], n_tokens: usize, scale: f32) {
-    for_indexed_rows(scores, n_tokens, |i, row| {
-        let (seen, hidden) = row.split_at_mut(i % n_tokens + 1);
-        for s in seen.iter_mut() {
-            *s *= scale;
-        }
-        hidden.fill(f32::NEG_INFINITY);
-    });
+/// cap · tanh(x / cap), in place; −∞ stays.
+pub(super) fn soft_cap(values: &mut [f32], cap: f32) {
+    for x in values.iter_mut().filter(|x| **x != f32::NEG_INFINITY) {
+        *x = cap * tanh(*x / cap);
+    }
 }
 
-/// Softmax over the keys that a query sees, the rest 0, in place, of scores times `scale`.
-/// `scores` is `[head, query, key]`; a score may be −∞.
-pub(super) fn causal_softmax(scores: &mut [f32], n_tokens: usize, scale: f32) {
-    for_indexed_rows(scores, n_tokens, |i, row| {
-        let (seen, hidden) = row.split_at_mut(i % n_tokens + 1);
-        let max = seen.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
-        for s in seen.iter_mut() {
-            *s = exp(*s * scale - max);
-        }
-        let inverse = 1.0 / sum(seen);
-        for p in seen.iter_mut() {
-            *p *= inverse;
-        }
-        hidden.fill(0.0);
-    });
+/// Softmax of raw scores times `scale`, softly capped, in place; a score may be −∞, but not all.
+pub(super) fn softmax(row: &mut [f32], scale: f32, cap: Option<f32>) {
+    let scale = if cap.is_some() {
+        scale_and_cap(row, scale, cap);
+        1.0
+    } else {
+        scale
+    };
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
+    for s in row.iter_mut() {
+        *s = exp(*s * scale - max);
+    }
+    let inverse = 1.0 / sum(row);
+    for p in row.iter_mut() {
+        *p *= inverse;
+    }
 }
 
 /// The activation function, in place.
@@ -157,6 +188,14 @@ fn gelu_tanh(x: f32) -> f32 {
     // √(2/π) and the cubic term of `gelu_new`; tanh u = 1 − 2 / (e^2u + 1).
     let u = 0.797_884_6 * (x + 0.044_715 * x * x * x);
     x * (1.0 - 1.0 / (exp(2.0 * u) + 1.0))
+}
+
+/// 1 − 2 / (e^2x + 1), and the series near 0, where that loses digits.
+fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let near = x * (1.0 - square * (1.0 / 3.0 - square * (2.0 / 15.0)));
+    let far = 1.0 - 2.0 / (exp(2.0 * x) + 1.0);
+    if square < 0.01 { near } else { far }
 }
 
 fn gelu(x: f32) -> f32 {
@@ -221,19 +260,6 @@ fn for_rows(
     }
 }
 
-fn for_indexed_rows(rows: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
-    if rows.len() < WORTH_SPLITTING {
-        rows.chunks_exact_mut(width)
-            .enumerate()
-            .for_each(|(i, row)| f(i, row));
-    } else {
-        rows.par_chunks_exact_mut(width)
-            .enumerate()
-            .with_min_len(WORTH_SPLITTING / width / 4 + 1)
-            .for_each(|(i, row)| f(i, row));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,18 +296,26 @@ mod tests {
     }
 
     #[test]
-    fn a_softmax_row_sums_to_one_and_sees_no_later_key() {
-        let n = 130;
-        let mut scores: Vec<f32> = (0..2 * n * n)
-            .map(|i| ((i * 37) % 101) as f32 * 0.3)
-            .collect();
-        scores[5 * n + 2] = f32::NEG_INFINITY;
-        causal_softmax(&mut scores, n, 0.5);
-        for (i, row) in scores.chunks_exact(n).enumerate() {
+    fn a_softmax_row_sums_to_one_with_and_without_a_cap() {
+        for cap in [None, Some(5.0)] {
+            let mut row: Vec<f32> = (0..130).map(|i| ((i * 37) % 101) as f32 * 0.3).collect();
+            row[7] = f32::NEG_INFINITY;
+            softmax(&mut row, 0.5, cap);
             let total: f64 = row.iter().map(|p| f64::from(*p)).sum();
-            assert!((total - 1.0).abs() < 1e-5, "row {i}: {total}");
-            assert!(row[i % n + 1..].iter().all(|p| *p == 0.0));
+            assert!((total - 1.0).abs() < 1e-5, "{total}");
+            assert!(row[7] <= 0.0);
         }
-        assert!(scores[5 * n + 2] <= 0.0);
+    }
+
+    #[test]
+    fn a_soft_cap_is_its_formula() {
+        for i in -300..300 {
+            let x = i as f32 * 0.1;
+            let mut capped = [x, f32::NEG_INFINITY];
+            soft_cap(&mut capped, 6.0);
+            let truth = 6.0 * (f64::from(x) / 6.0).tanh();
+            assert!((f64::from(capped[0]) - truth).abs() < 2e-6, "{x}");
+            assert_eq!(capped[1], f32::NEG_INFINITY);
+        }
     }
 }

@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
-use super::binding::{Binding, BlockSlot, Slot, Source, split_rotary_pairs, transpose};
+use super::binding::{BlockSlot, RowOrder, Slot, Source};
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::families::{ConfigError, Family};
-use super::spec::{Mlp, ModelSpec, Norm, Positions};
+use super::spec::{Head, ModelSpec, Positions};
 use super::tensors::from_vec;
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::transformer::{Block, Linear, NormWeights, Transformer};
+use super::transformer::{Block, Linear, MaskedHead, NormWeights, Transformer};
 use super::{Model, demo, fingerprint};
 
 /// Told how far loading is; may stop it.
@@ -63,6 +63,15 @@ pub enum LoadError {
     },
     #[error("the checkpoint lacks the tensor `{tensor}` (nor has it with the model's prefix): {}", path.display())]
     MissingTensor { tensor: String, path: PathBuf },
+    #[error(
+        "files of this form have no tensor for the weight {slot}, which a `{family}` of this config needs: {}",
+        path.display()
+    )]
+    NoTensorFor {
+        slot: String,
+        family: &'static str,
+        path: PathBuf,
+    },
     #[error(
         "the tensor `{tensor}` has shape {found:?}, where the config asks for {expected} values ({slot}): {}",
         path.display()
@@ -185,7 +194,7 @@ pub(super) fn understand(
             path: path.to_owned(),
         })?;
         let family = Family::of_config(config).map_err(config_error)?;
-        let spec = family.spec_from_config(config);
+        let spec = family.spec_from_config(config, &|name| checkpoint.info(name).is_some());
         Ok((family, spec.map_err(config_error)?))
     }
 }
@@ -259,29 +268,7 @@ impl Reader<'_> {
             }
             weights.insert(slot, self.weight(slot, &sources)?);
         }
-        let mut weights = Weights { spec, weights };
-        let embed = weights.matrix(Slot::Embed, spec.n_vocab, spec.d_model)?;
-        let unembed = if spec.tied {
-            embed.clone()
-        } else {
-            weights.matrix(Slot::Unembed, spec.n_vocab, spec.d_model)?
-        };
-        let transformer = Transformer {
-            pos_embed: match spec.positions {
-                Positions::Learned => {
-                    Some(weights.matrix(Slot::PosEmbed, spec.n_ctx, spec.d_model)?)
-                }
-                Positions::Rotary(_) => None,
-            },
-            blocks: (0..spec.n_layers)
-                .map(|layer| weights.block(layer))
-                .collect::<Result<_, _>>()?,
-            final_norm: weights.norm(Slot::FinalNormWeight, Slot::FinalNormBias),
-            frequencies: spec.rotary_frequencies(),
-            spec: spec.clone(),
-            embed,
-            unembed,
-        };
+        let transformer = Weights { spec, weights }.transformer()?;
         progress.report(1.0, "done");
         Ok(transformer)
     }
@@ -290,8 +277,10 @@ impl Reader<'_> {
     fn bindings(&self) -> Result<Vec<(Slot, NamedSources)>, LoadError> {
         let mut used = BTreeSet::new();
         let mut found = Vec::new();
-        for Binding { to, from } in self.family.bindings(self.spec, self.checkpoint.form()) {
-            let sources = from
+        for slot in Slot::all(self.spec) {
+            let sources = self
+                .family
+                .sources(slot, self.spec, self.checkpoint.form())
                 .into_iter()
                 .map(
                     |source| match self.family.find(self.checkpoint, &source.name) {
@@ -306,7 +295,14 @@ impl Reader<'_> {
                     },
                 )
                 .collect::<Result<Vec<_>, _>>()?;
-            found.push((to, sources));
+            if sources.is_empty() {
+                return Err(LoadError::NoTensorFor {
+                    slot: format!("{slot:?}"),
+                    family: self.spec.family,
+                    path: self.path.to_owned(),
+                });
+            }
+            found.push((slot, sources));
         }
         let unknown: Vec<&str> = self
             .checkpoint
@@ -328,15 +324,16 @@ impl Reader<'_> {
 
     /// A weight's rows, `[out, in]`, from its tensors one after the other.
     fn weight(&self, slot: Slot, sources: &[(String, Source)]) -> Result<Vec<f32>, LoadError> {
-        let (n_out, n_in) = slot_shape(self.spec, slot);
+        let (n_out, n_in) = slot.shape(self.spec);
         // Checked before anything is read: a lying header must not make us allocate.
-        let stored: usize = sources
-            .iter()
-            .filter_map(|(name, _)| self.checkpoint.info(name))
-            .map(super::checkpoint::TensorInfo::n_elements)
-            .sum();
-        if stored != n_out * n_in || !self.shapes_fit(sources, n_in) {
-            let (tensor, _) = &sources[sources.len() - 1];
+        let rows = |(name, source): &(String, Source)| self.rows_of(name, source, n_in);
+        let counts: Vec<Option<usize>> = sources.iter().map(rows).collect();
+        if counts.iter().copied().sum::<Option<usize>>() != Some(n_out) {
+            let wrong = counts
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(counts.len() - 1);
+            let (tensor, _) = &sources[wrong];
             return Err(LoadError::WrongShape {
                 tensor: tensor.clone(),
                 found: self
@@ -350,19 +347,14 @@ impl Reader<'_> {
         }
         let mut rows = Vec::new();
         for (name, source) in sources {
-            let mut values = self.checkpoint.read_f32(name)?;
+            let values = self.checkpoint.read_f32(name)?;
             if !values.iter().all(|v| v.is_finite()) {
                 return Err(LoadError::NotFinite {
                     tensor: name.clone(),
                     path: self.path.to_owned(),
                 });
             }
-            if source.transposed {
-                values = transpose(&values, n_in, values.len() / n_in);
-            }
-            if let Some(heads) = source.interleaved_heads {
-                values = split_rotary_pairs(&values, heads, n_in);
-            }
+            let mut values = source.arrange(values, n_in);
             if sources.len() == 1 {
                 rows = values;
             } else {
@@ -372,78 +364,81 @@ impl Reader<'_> {
         Ok(rows)
     }
 
-    /// Whether each tensor's inner side is the product's input (or, for vectors, there is only one side).
-    fn shapes_fit(&self, sources: &[(String, Source)], n_in: usize) -> bool {
-        sources.iter().all(|(name, source)| {
-            let shape = self.checkpoint.info(name).map(|info| info.shape.as_slice());
-            match shape {
-                Some([_]) => n_in == 1,
-                Some([rows, columns]) => n_in == if source.transposed { *rows } else { *columns },
-                _ => false,
-            }
-        })
+    /// How many rows of the weight a tensor gives; `None` where its shape does not fit.
+    fn rows_of(&self, name: &str, source: &Source, n_in: usize) -> Option<usize> {
+        let n_rows = match self.checkpoint.info(name)?.shape.as_slice() {
+            [rows] if n_in == 1 => *rows,
+            [inner, rows] if source.order == RowOrder::Transposed && *inner == n_in => *rows,
+            [rows, inner] if source.order != RowOrder::Transposed && *inner == n_in => *rows,
+            _ => return None,
+        };
+        match &source.rows {
+            None => Some(n_rows),
+            Some(chosen) => (chosen.end <= n_rows).then_some(chosen.len()),
+        }
     }
 }
 
-/// Rows and columns of a weight; vectors are one column.
-fn slot_shape(spec: &ModelSpec, slot: Slot) -> (usize, usize) {
-    let (d, d_mlp) = (spec.d_model, spec.d_mlp);
-    let qkv = (spec.n_heads + 2 * spec.n_kv_heads) * spec.d_head;
-    let mlp_in = if spec.mlp == Mlp::Gated {
-        2 * d_mlp
-    } else {
-        d_mlp
-    };
-    match slot {
-        Slot::Embed | Slot::Unembed => (spec.n_vocab, d),
-        Slot::PosEmbed => (spec.n_ctx, d),
-        Slot::FinalNormWeight | Slot::FinalNormBias => (d, 1),
-        Slot::Block(_, slot) => match slot {
-            BlockSlot::Qkv => (qkv, d),
-            BlockSlot::QkvBias => (qkv, 1),
-            BlockSlot::Out => (d, spec.n_heads * spec.d_head),
-            BlockSlot::MlpIn => (mlp_in, d),
-            BlockSlot::MlpInBias => (mlp_in, 1),
-            BlockSlot::MlpOut => (d, d_mlp),
-            BlockSlot::Norm1Weight
-            | BlockSlot::Norm1Bias
-            | BlockSlot::Norm2Weight
-            | BlockSlot::Norm2Bias
-            | BlockSlot::OutBias
-            | BlockSlot::MlpOutBias => (d, 1),
-        },
-    }
-}
-
-/// Weights that have been read, on their way into place. Bindings were checked: a slot that the spec needs is there.
+/// Weights that have been read, on their way into place. Every slot that the spec needs is there.
 struct Weights<'a> {
     spec: &'a ModelSpec,
     weights: BTreeMap<Slot, Vec<f32>>,
 }
 
 impl Weights<'_> {
+    fn transformer(mut self) -> candle_core::Result<Transformer> {
+        let spec = self.spec;
+        let embed = self.matrix(Slot::Embed)?;
+        let unembed = match (spec.head, spec.tied) {
+            (Head::None, _) => None,
+            (_, true) => Some(embed.clone()),
+            (_, false) => Some(self.matrix(Slot::Unembed)?),
+        };
+        Ok(Transformer {
+            pos_embed: match spec.positions {
+                Positions::Learned => Some(self.matrix(Slot::PosEmbed)?),
+                Positions::Rotary(_) => None,
+            },
+            type_embed: self.vector(Slot::TypeEmbed),
+            embed_norm: self.norm(Slot::EmbedNormWeight, Slot::EmbedNormBias),
+            blocks: (0..spec.n_layers)
+                .map(|layer| self.block(layer))
+                .collect::<Result<_, _>>()?,
+            final_norm: self.norm(Slot::FinalNormWeight, Slot::FinalNormBias),
+            masked_head: match spec.head {
+                Head::MaskedToken { .. } => Some(MaskedHead {
+                    dense: self.linear(Slot::HeadDense, Slot::HeadDenseBias)?,
+                    norm: self
+                        .norm(Slot::HeadNormWeight, Slot::HeadNormBias)
+                        .unwrap_or_default(),
+                }),
+                _ => None,
+            },
+            unembed,
+            unembed_bias: self.vector(Slot::UnembedBias),
+            spec: spec.clone(),
+            embed,
+        })
+    }
+
     fn vector(&mut self, slot: Slot) -> Option<Vec<f32>> {
         self.weights.remove(&slot)
     }
 
-    fn matrix(&mut self, slot: Slot, n_out: usize, n_in: usize) -> candle_core::Result<Tensor> {
-        from_vec(self.vector(slot).unwrap_or_default(), (n_out, n_in))
+    fn matrix(&mut self, slot: Slot) -> candle_core::Result<Tensor> {
+        from_vec(self.vector(slot).unwrap_or_default(), slot.shape(self.spec))
     }
 
-    fn norm(&mut self, weight: Slot, bias: Slot) -> NormWeights {
-        NormWeights {
-            weight: self.vector(weight).unwrap_or_default(),
-            bias: match self.spec.norm {
-                Norm::Layer => self.vector(bias),
-                Norm::Rms => None,
-            },
-        }
+    fn norm(&mut self, weight: Slot, bias: impl Into<Option<Slot>>) -> Option<NormWeights> {
+        Some(NormWeights {
+            weight: self.vector(weight)?,
+            bias: bias.into().and_then(|bias| self.vector(bias)),
+        })
     }
 
     fn linear(&mut self, weight: Slot, bias: Slot) -> candle_core::Result<Linear> {
-        let (n_out, n_in) = slot_shape(self.spec, weight);
         Ok(Linear {
-            weight: self.matrix(weight, n_out, n_in)?,
+            weight: self.matrix(weight)?,
             bias: self.vector(bias),
         })
     }
@@ -453,10 +448,14 @@ impl Weights<'_> {
         Ok(Block {
             norm1: self.norm(at(BlockSlot::Norm1Weight), at(BlockSlot::Norm1Bias)),
             qkv: self.linear(at(BlockSlot::Qkv), at(BlockSlot::QkvBias))?,
+            q_norm: self.vector(at(BlockSlot::QNormWeight)),
+            k_norm: self.vector(at(BlockSlot::KNormWeight)),
             out: self.linear(at(BlockSlot::Out), at(BlockSlot::OutBias))?,
+            post_norm1: self.norm(at(BlockSlot::PostNorm1Weight), None),
             norm2: self.norm(at(BlockSlot::Norm2Weight), at(BlockSlot::Norm2Bias)),
             mlp_in: self.linear(at(BlockSlot::MlpIn), at(BlockSlot::MlpInBias))?,
             mlp_out: self.linear(at(BlockSlot::MlpOut), at(BlockSlot::MlpOutBias))?,
+            post_norm2: self.norm(at(BlockSlot::PostNorm2Weight), None),
         })
     }
 }

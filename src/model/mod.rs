@@ -1,14 +1,17 @@
 //! The instrumented transformer: reading checkpoints, the forward pass with a named site for every activation, edits at
 //! those sites. Tensors live here and nowhere above.
 
+mod attention;
 pub mod binding;
 pub mod checkpoint;
 pub mod demo;
 pub mod families;
 pub mod fingerprint;
+pub mod forward;
 mod kernels;
 pub mod load;
 pub mod plan;
+mod product;
 pub mod site;
 pub mod spec;
 mod tensors;

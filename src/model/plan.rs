@@ -82,6 +82,18 @@ impl Plan {
         self.first_difference(&Self::default()).is_none()
     }
 
+    /// Whether nothing is changed at any other position.
+    pub fn touches_only(&self, position: usize) -> bool {
+        let rows = self
+            .rows
+            .values()
+            .flatten()
+            .flat_map(|edit| &edit.positions);
+        let edges = self.knockouts.values().flatten().map(|edge| &edge.query);
+        let uniform = self.uniform.values().flatten().map(|row| &row.query);
+        rows.chain(edges).chain(uniform).all(|at| *at == position)
+    }
+
     /// The earliest place where two plans differ; `None` if they are the same.
     pub fn first_difference(&self, other: &Self) -> Option<Entry> {
         let rows = difference(&self.rows, &other.rows).map(Entry::before);

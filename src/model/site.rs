@@ -3,20 +3,45 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::spec::{Mlp, ModelSpec, Positions};
+use super::spec::{BlockOrder, Head, Mlp, ModelSpec, Placement, Positions};
 
 /// A named activation. Ordered as the pass computes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
     Embed,
     PosEmbed,
+    TypeEmbed,
+    EmbedScale,
+    EmbedNormalized,
     Block(usize, Part),
     FinalScale,
     FinalNormalized,
+    /// Of a masked token's head: before and after its activation, then its norm.
+    HeadPre,
+    HeadPost,
+    HeadScale,
+    HeadNormalized,
     Logits,
 }
 
-/// An activation within a block, in order of execution.
+/// Names of the sites outside the blocks.
+const OUTSIDE: [(Site, &str); 12] = [
+    (Site::Embed, "hook_embed"),
+    (Site::PosEmbed, "hook_pos_embed"),
+    (Site::TypeEmbed, "hook_token_type_embed"),
+    (Site::EmbedScale, "embed.ln.hook_scale"),
+    (Site::EmbedNormalized, "embed.ln.hook_normalized"),
+    (Site::FinalScale, "ln_final.hook_scale"),
+    (Site::FinalNormalized, "ln_final.hook_normalized"),
+    (Site::HeadPre, "mlm_head.hook_pre"),
+    (Site::HeadPost, "mlm_head.hook_post"),
+    (Site::HeadScale, "mlm_head.ln.hook_scale"),
+    (Site::HeadNormalized, "mlm_head.ln.hook_normalized"),
+    (Site::Logits, "logits"),
+];
+
+/// An activation within a block, in order of execution (where norms stand on the stream, `Ln1` follows `ResidMid` and
+/// `Ln2` follows `ResidPost`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     ResidPre,
@@ -35,6 +60,10 @@ pub enum Part {
     Z,
     /// z W_O of each head, without b_O.
     Result,
+    /// Of a norm on attention's output.
+    Ln1PostScale,
+    Ln1PostNormalized,
+    /// What is added to the stream.
     AttnOut,
     ResidMid,
     Ln2Scale,
@@ -44,9 +73,15 @@ pub enum Part {
     /// What the gate multiplies.
     MlpPreLinear,
     MlpPost,
+    /// Of a norm on the MLP's output.
+    Ln2PostScale,
+    Ln2PostNormalized,
+    /// What is added to the stream.
     MlpOut,
     /// In the last layer this is the final residual, and an edit of it shows here.
     ResidPost,
+    /// Where norms stand on the stream: what the next layer reads. In the last layer this is the final residual.
+    NormalizedResidPost,
 }
 
 /// An axis of an activation. A leading batch axis of 1 is added where activations are written to files.
@@ -64,7 +99,7 @@ pub enum Axis {
     One,
 }
 
-const PARTS: [(Part, &str); 21] = [
+const PARTS: [(Part, &str); 26] = [
     (Part::ResidPre, "hook_resid_pre"),
     (Part::Ln1Scale, "ln1.hook_scale"),
     (Part::Ln1Normalized, "ln1.hook_normalized"),
@@ -77,6 +112,8 @@ const PARTS: [(Part, &str); 21] = [
     (Part::Pattern, "attn.hook_pattern"),
     (Part::Z, "attn.hook_z"),
     (Part::Result, "attn.hook_result"),
+    (Part::Ln1PostScale, "ln1_post.hook_scale"),
+    (Part::Ln1PostNormalized, "ln1_post.hook_normalized"),
     (Part::AttnOut, "hook_attn_out"),
     (Part::ResidMid, "hook_resid_mid"),
     (Part::Ln2Scale, "ln2.hook_scale"),
@@ -84,8 +121,11 @@ const PARTS: [(Part, &str); 21] = [
     (Part::MlpPre, "mlp.hook_pre"),
     (Part::MlpPreLinear, "mlp.hook_pre_linear"),
     (Part::MlpPost, "mlp.hook_post"),
+    (Part::Ln2PostScale, "ln2_post.hook_scale"),
+    (Part::Ln2PostNormalized, "ln2_post.hook_normalized"),
     (Part::MlpOut, "hook_mlp_out"),
     (Part::ResidPost, "hook_resid_post"),
+    (Part::NormalizedResidPost, "hook_normalized_resid_post"),
 ];
 
 impl Part {
@@ -99,18 +139,30 @@ impl Site {
     pub const fn axes(self) -> &'static [Axis] {
         use Axis::{DHead, DMlp, DModel, Head, Key, KvHead, One, Pos, Query, Vocab};
         match self {
-            Self::Embed | Self::PosEmbed | Self::FinalNormalized => &[Pos, DModel],
-            Self::FinalScale => &[Pos, One],
+            Self::Embed
+            | Self::PosEmbed
+            | Self::TypeEmbed
+            | Self::EmbedNormalized
+            | Self::FinalNormalized
+            | Self::HeadPre
+            | Self::HeadPost
+            | Self::HeadNormalized => &[Pos, DModel],
+            Self::EmbedScale | Self::FinalScale | Self::HeadScale => &[Pos, One],
             Self::Logits => &[Pos, Vocab],
             Self::Block(_, part) => match part {
                 Part::ResidPre
                 | Part::Ln1Normalized
+                | Part::Ln1PostNormalized
                 | Part::AttnOut
                 | Part::ResidMid
                 | Part::Ln2Normalized
+                | Part::Ln2PostNormalized
                 | Part::MlpOut
-                | Part::ResidPost => &[Pos, DModel],
-                Part::Ln1Scale | Part::Ln2Scale => &[Pos, One],
+                | Part::ResidPost
+                | Part::NormalizedResidPost => &[Pos, DModel],
+                Part::Ln1Scale | Part::Ln2Scale | Part::Ln1PostScale | Part::Ln2PostScale => {
+                    &[Pos, One]
+                }
                 Part::Q | Part::RotQ | Part::Z => &[Pos, Head, DHead],
                 Part::K | Part::V | Part::RotK => &[Pos, KvHead, DHead],
                 Part::Scores | Part::Pattern => &[Head, Query, Key],
@@ -139,26 +191,54 @@ impl Site {
 
     /// All sites that a model has, in order of execution.
     pub fn all(spec: &ModelSpec) -> Vec<Self> {
-        let rotary = matches!(spec.positions, Positions::Rotary(_));
-        let mut sites = vec![Self::Embed];
-        if spec.positions == Positions::Learned {
-            sites.push(Self::PosEmbed);
-        }
-        for layer in 0..spec.n_layers {
-            sites.extend(
-                PARTS
-                    .iter()
-                    .map(|(part, _)| *part)
-                    .filter(|part| match part {
-                        Part::RotQ | Part::RotK => rotary,
-                        Part::MlpPreLinear => spec.mlp == Mlp::Gated,
-                        _ => true,
-                    })
-                    .map(|part| Self::Block(layer, part)),
-            );
-        }
-        sites.extend([Self::FinalScale, Self::FinalNormalized, Self::Logits]);
+        let outside = OUTSIDE.iter().map(|(site, _)| *site);
+        let blocks = (0..spec.n_layers)
+            .flat_map(|layer| PARTS.iter().map(move |(part, _)| Self::Block(layer, *part)));
+        let mut sites: Vec<Self> = outside
+            .chain(blocks)
+            .filter(|site| site.is_in(spec))
+            .collect();
+        sites.sort_unstable();
         sites
+    }
+
+    /// Whether a model has this activation.
+    pub fn is_in(self, spec: &ModelSpec) -> bool {
+        let masked = matches!(spec.head, Head::MaskedToken { .. });
+        match self {
+            Self::Embed => true,
+            Self::PosEmbed => spec.positions == Positions::Learned,
+            Self::TypeEmbed => spec.type_embed,
+            Self::EmbedScale | Self::EmbedNormalized => spec.embed_norm,
+            Self::FinalScale | Self::FinalNormalized => spec.has_final_norm(),
+            Self::HeadPre | Self::HeadPost | Self::HeadScale | Self::HeadNormalized => masked,
+            Self::Logits => spec.head != Head::None,
+            Self::Block(layer, part) => {
+                layer < spec.n_layers
+                    && match part {
+                        Part::RotQ | Part::RotK => spec.rotary(layer).is_some(),
+                        Part::Ln1Scale | Part::Ln1Normalized => spec.has_first_norm(layer),
+                        Part::Ln2Scale | Part::Ln2Normalized => spec.has_second_norm(),
+                        Part::ResidMid => spec.order == BlockOrder::Sequential,
+                        Part::MlpPreLinear => spec.mlp == Mlp::Gated,
+                        Part::Ln1PostScale
+                        | Part::Ln1PostNormalized
+                        | Part::Ln2PostScale
+                        | Part::Ln2PostNormalized => spec.placement == Placement::Sandwich,
+                        Part::NormalizedResidPost => spec.placement == Placement::Post,
+                        _ => true,
+                    }
+            }
+        }
+    }
+
+    /// The final residual: what the logits are read from.
+    pub fn final_resid(spec: &ModelSpec) -> Self {
+        let part = match spec.placement {
+            Placement::Post => Part::NormalizedResidPost,
+            Placement::Pre | Placement::Sandwich => Part::ResidPost,
+        };
+        Self::Block(spec.n_layers - 1, part)
     }
 
     /// The sites of a model whose names match any of `globs` (`*` and `?`); a glob that matches nothing is an error.
@@ -195,14 +275,11 @@ pub struct NoSuchSite {
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embed => f.write_str("hook_embed"),
-            Self::PosEmbed => f.write_str("hook_pos_embed"),
-            Self::Block(layer, part) => write!(f, "blocks.{layer}.{}", part.name()),
-            Self::FinalScale => f.write_str("ln_final.hook_scale"),
-            Self::FinalNormalized => f.write_str("ln_final.hook_normalized"),
-            Self::Logits => f.write_str("logits"),
+        if let Self::Block(layer, part) = self {
+            return write!(f, "blocks.{layer}.{}", part.name());
         }
+        let named = OUTSIDE.iter().find(|(site, _)| site == self);
+        f.write_str(named.map_or("", |(_, name)| name))
     }
 }
 
@@ -216,16 +293,13 @@ impl FromStr for Site {
             let (part, _) = PARTS.iter().find(|(_, known)| *known == part)?;
             Some(Self::Block(layer, *part))
         };
-        match name {
-            "hook_embed" => Ok(Self::Embed),
-            "hook_pos_embed" => Ok(Self::PosEmbed),
-            "ln_final.hook_scale" => Ok(Self::FinalScale),
-            "ln_final.hook_normalized" => Ok(Self::FinalNormalized),
-            "logits" => Ok(Self::Logits),
-            _ => block().ok_or_else(|| NoSuchSite {
+        let outside = OUTSIDE.iter().find(|(_, known)| *known == name);
+        outside
+            .map(|(site, _)| *site)
+            .or_else(block)
+            .ok_or_else(|| NoSuchSite {
                 name: name.to_owned(),
-            }),
-        }
+            })
     }
 }
 
@@ -239,6 +313,10 @@ mod tests {
             assert_eq!(*part as usize, i, "the table is in the enum's order");
             let site = Site::Block(3, *part);
             assert_eq!(site.to_string().parse(), Ok(site));
+        }
+        for (site, name) in OUTSIDE {
+            assert_eq!(site.to_string(), name);
+            assert_eq!(name.parse(), Ok(site));
         }
         assert!(Site::Block(0, Part::ResidPost) < Site::Block(1, Part::ResidPre));
         assert!(Site::Block(9, Part::ResidPost) < Site::FinalScale);

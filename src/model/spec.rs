@@ -2,7 +2,9 @@
 //!
 //! The forward pass branches on these axes and never on a family's name; a family file turns its config into one.
 
-/// Sizes and axes of a decoder-only transformer.
+use crate::mask::Mask;
+
+/// Sizes and axes of a transformer, decoder or encoder.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -24,18 +26,43 @@ pub struct ModelSpec {
     /// The most tokens that a pass may have.
     pub n_ctx: usize,
     pub norm: Norm,
+    /// Norms add a bias after their weight.
+    pub norm_bias: bool,
     pub norm_eps: f64,
+    pub placement: Placement,
+    pub order: BlockOrder,
+    /// Layer 0's attention reads the stream as it is, without a norm.
+    pub first_norm_absent: bool,
+    /// A norm on the sum of the embeddings.
+    pub embed_norm: bool,
+    /// The embedding is multiplied by this.
+    pub embed_scale: Option<f64>,
+    /// One more learned vector, the same at all positions: the type of the text's first part.
+    pub type_embed: bool,
     pub positions: Positions,
+    /// Rotary positions of the layers with a window, where they have their own.
+    pub local_rotary: Option<Rotary>,
+    /// The mask of each layer.
+    pub masks: Vec<Mask>,
+    /// Norms on q and k of each head, before rotary; their kind is `Rms`.
+    pub qk_norm: bool,
+    /// Scores are q·k times this, usually 1/√d_head.
+    pub score_scale: f64,
+    /// Scores are capped softly: cap · tanh(score / cap).
+    pub score_cap: Option<f64>,
+    /// Logits are capped softly.
+    pub logit_cap: Option<f64>,
     pub mlp: Mlp,
     pub activation: Activation,
     /// Biases on q, k and v; on W_O; on the MLP's products.
     pub qkv_bias: bool,
     pub out_bias: bool,
     pub mlp_bias: bool,
+    pub head: Head,
+    /// A bias on the logits.
+    pub unembed_bias: bool,
     /// The unembedding is the embedding.
     pub tied: bool,
-    /// Scores are q·k times this, usually 1/√d_head.
-    pub score_scale: f64,
     /// Token ids that config.json names.
     pub bos_id: Option<u32>,
 }
@@ -48,11 +75,34 @@ pub enum Norm {
     Rms,
 }
 
+/// Where a block has its norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Before attention and before the MLP; one more after the last layer.
+    Pre,
+    /// On the stream, after attention was added and after the MLP was added; none after the last layer.
+    Post,
+    /// As `Pre`, and on what attention and the MLP give, before it is added.
+    Sandwich,
+}
+
+/// What the MLP of a block reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockOrder {
+    /// The stream with attention's output in it.
+    Sequential,
+    /// The stream that attention reads too; both outputs are added to it at once.
+    Parallel {
+        /// Attention and MLP read the same normalized stream.
+        shared_norm: bool,
+    },
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {
     /// A learned vector a position, added to the embedding.
     Learned,
-    /// q and k turned by angles that grow with the position; halves of a head are the pairs.
+    /// q and k turned by angles that grow with the position; halves of the turned width are the pairs.
     Rotary(Rotary),
 }
 
@@ -60,6 +110,8 @@ pub enum Positions {
 pub struct Rotary {
     pub base: f64,
     pub scaling: RotaryScaling,
+    /// The first so many values of a head are turned; even, and at most `d_head`.
+    pub width: usize,
 }
 
 /// How a context longer than the trained one is reached.
@@ -77,7 +129,7 @@ pub enum RotaryScaling {
         high_freq_factor: f64,
         original_context: f64,
     },
-    /// Each frequency divided by a number of its own, `[d_head / 2]` (`rope_freqs` in a GGUF).
+    /// Each frequency divided by a number of its own, `[width / 2]` (`rope_freqs` in a GGUF).
     Divisors(Vec<f64>),
 }
 
@@ -99,7 +151,84 @@ pub enum Activation {
     Relu,
 }
 
+/// What turns the final stream into logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Nothing: the model gives no logits.
+    None,
+    /// The unembedding, after the final norm: the next token.
+    NextToken,
+    /// act(x W + b), a norm, the unembedding: the token that a `[MASK]` stands for.
+    MaskedToken {
+        activation: Activation,
+        dense_bias: bool,
+    },
+}
+
+/// The sizes that every config names.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    pub n_layers: usize,
+    pub n_heads: usize,
+    pub n_kv_heads: usize,
+    pub d_model: usize,
+    pub d_head: usize,
+    pub d_mlp: usize,
+    pub n_vocab: usize,
+    pub n_ctx: usize,
+}
+
 impl ModelSpec {
+    /// A pre-norm decoder with LayerNorm, learned positions and a plain MLP: what families start from and differ in.
+    pub fn plain(family: &'static str, sizes: Sizes) -> Self {
+        let Sizes {
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            d_model,
+            d_head,
+            d_mlp,
+            n_vocab,
+            n_ctx,
+        } = sizes;
+        Self {
+            family,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            d_model,
+            d_head,
+            d_mlp,
+            n_vocab,
+            n_ctx,
+            norm: Norm::Layer,
+            norm_bias: true,
+            norm_eps: 1e-5,
+            placement: Placement::Pre,
+            order: BlockOrder::Sequential,
+            first_norm_absent: false,
+            embed_norm: false,
+            embed_scale: None,
+            type_embed: false,
+            positions: Positions::Learned,
+            local_rotary: None,
+            masks: vec![Mask::CAUSAL; n_layers],
+            qk_norm: false,
+            score_scale: 1.0 / (d_head as f64).sqrt(),
+            score_cap: None,
+            logit_cap: None,
+            mlp: Mlp::Plain,
+            activation: Activation::GeluTanh,
+            qkv_bias: true,
+            out_bias: true,
+            mlp_bias: true,
+            head: Head::NextToken,
+            unembed_bias: false,
+            tied: true,
+            bos_id: None,
+        }
+    }
+
     /// The key/value head that a query head reads.
     pub const fn kv_head_of(&self, head: usize) -> usize {
         head * self.n_kv_heads / self.n_heads
@@ -110,12 +239,45 @@ impl ModelSpec {
         self.n_heads / self.n_kv_heads
     }
 
-    /// Inverse frequencies of the rotary pairs, `[d_head / 2]`; empty without rotary positions.
-    pub fn rotary_frequencies(&self) -> Vec<f64> {
-        let Positions::Rotary(Rotary { base, scaling }) = &self.positions else {
-            return Vec::new();
-        };
-        let plain = (0..self.d_head / 2).map(|i| base.powf(-2.0 * i as f64 / self.d_head as f64));
+    /// Whether every layer hides later keys: the model reads from left to right.
+    pub fn is_causal(&self) -> bool {
+        self.masks.iter().all(|mask| mask.is_causal())
+    }
+
+    /// Whether a norm follows the last layer.
+    pub fn has_final_norm(&self) -> bool {
+        self.placement != Placement::Post
+    }
+
+    /// Whether the MLP has a norm of its own.
+    pub fn has_second_norm(&self) -> bool {
+        self.order != BlockOrder::Parallel { shared_norm: true }
+    }
+
+    /// Whether a layer's attention has a norm before it (or, in post-norm models, after it).
+    pub fn has_first_norm(&self, layer: usize) -> bool {
+        layer > 0 || !self.first_norm_absent
+    }
+
+    /// Rotary positions of a layer; `None` where positions are learned.
+    pub fn rotary(&self, layer: usize) -> Option<&Rotary> {
+        match (&self.local_rotary, &self.positions) {
+            (Some(local), _) if self.masks[layer].has_window() => Some(local),
+            (_, Positions::Rotary(rotary)) => Some(rotary),
+            (_, Positions::Learned) => None,
+        }
+    }
+}
+
+impl Rotary {
+    /// Inverse frequencies of the pairs, `[width / 2]`.
+    pub fn frequencies(&self) -> Vec<f64> {
+        let Self {
+            base,
+            scaling,
+            width,
+        } = self;
+        let plain = (0..width / 2).map(|i| base.powf(-2.0 * i as f64 / *width as f64));
         match scaling {
             RotaryScaling::None => plain.collect(),
             RotaryScaling::Divisors(divisors) => {

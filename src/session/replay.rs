@@ -277,6 +277,7 @@ mod tests {
                     .map(|i| (layer * 1000 + i) as f32 / 4096.0)
                     .collect();
                 Arc::new(LayerMaps {
+                    mask: crate::mask::Mask::CAUSAL,
                     layer,
                     patterns: Patterns::exact(HEADS, TOKENS, values),
                     value_norms: Arc::new([]),

@@ -235,15 +235,29 @@ impl Bar<'_> {
         } else {
             (self.theme.text, self.theme.accent_fill)
         };
-        let chip = egui::Button::new(egui::RichText::new(&text).color(color))
+        let is_good = self.checking.is_good();
+        // Room for the check mark after the text.
+        let shown = if is_good {
+            format!("{text}{GUTTER}")
+        } else {
+            text.clone()
+        };
+        let chip = egui::Button::new(egui::RichText::new(shown).color(color))
             .fill(fill)
             .stroke(egui::Stroke::NONE)
             .corner_radius(space::M as u8)
             .min_size(egui::vec2(0.0, space::ROW));
         let response = padded(ui, chip).on_hover_ui(|ui| self.details(ui, model));
         response.widget_info(|| {
-            egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Model {text}"))
+            let mark = if is_good { " ✓" } else { "" };
+            let label = format!("Model {text}{mark}");
+            egui::WidgetInfo::labeled(egui::Role::Button, true, label)
         });
+        if is_good {
+            let mut end = response.rect;
+            end.min.x = end.max.x - space::M - space::L;
+            icons::paint(ui, Icon::Check, end, self.theme.success);
+        }
         egui::Popup::menu(&response).show(|ui| {
             self.details(ui, model);
             ui.separator();

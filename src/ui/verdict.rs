@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use crate::verify::{Report, Status, Verdict};
 
@@ -26,14 +27,19 @@ impl Checking {
             Self::NotAsked | Self::Asked { .. } => "not checked".to_owned(),
             Self::Failed(_) => "check failed".to_owned(),
             Self::Done(report) => match report.verdict() {
-                Verdict::Checked => "checked ✓".to_owned(),
-                Verdict::InvariantsOnly => "invariants ✓".to_owned(),
+                Verdict::Checked => "checked".to_owned(),
+                Verdict::InvariantsOnly => "invariants".to_owned(),
                 Verdict::Failed => match report.wrong_place() {
                     Some(place) => format!("check failed: {place}"),
                     None => "check failed".to_owned(),
                 },
             },
         }
+    }
+
+    /// Whether a check mark follows the word. It is painted: the fonts lack the sign.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self, Self::Done(report) if report.verdict() != Verdict::Failed)
     }
 
     /// What is wrong, in full.
@@ -73,14 +79,18 @@ fn of_report(report: &Report, theme: &Theme, ui: &mut egui::Ui) {
     ui.add_space(space::XS);
     for invariant in &report.invariants {
         let statement = invariant.law.statement();
-        let (color, text) = match (invariant.status, &invariant.note) {
-            (Status::Passed, _) => (theme.text_weak, format!("✓ {statement}")),
-            (Status::Failed, _) => (theme.warn, format!("✗ {statement}")),
-            (Status::Skipped, note) => {
-                let why = note.as_deref().unwrap_or_default();
-                (theme.text_weak, format!("– {statement}: {why}"))
+        let (icon, color) = match invariant.status {
+            Status::Passed => (Icon::Check, theme.success),
+            Status::Failed => (Icon::Warning, theme.warn),
+            Status::Skipped => {
+                let why = invariant.note.as_deref().unwrap_or_default();
+                ui.weak(format!("Not asked: {statement} ({why})"));
+                continue;
             }
         };
-        ui.colored_label(color, text);
+        ui.horizontal(|ui| {
+            icons::mark(ui, icon, color);
+            ui.label(statement);
+        });
     }
 }

@@ -6,37 +6,47 @@ use std::path::Path;
 use super::measure::{Tally, ravel};
 use super::reference::{Case, Quantity, Value};
 use super::report::CaseReport;
+use super::{GoOn, Stopped, stoppable};
 use crate::experiment::engine::{Dumped, Engine};
 use crate::experiment::resolve::resolve;
-use crate::experiment::{EditRow, Experiment, ReadPosition};
+use crate::experiment::{EditRow, Experiment, ReadPosition, RunSpec};
 use crate::model::site::Site;
 use crate::prompt::Prompt;
 
 /// Runs a case and compares its values. `folder` is where the paths of `add` edits start.
-pub(super) fn compare(engine: &mut Engine, case: &Case, folder: Option<&Path>) -> CaseReport {
+pub(super) fn compare(
+    engine: &mut Engine,
+    case: &Case,
+    folder: Option<&Path>,
+    go_on: GoOn<'_>,
+) -> Result<CaseReport, Stopped> {
     let mut report = CaseReport {
         edits: case.edits.iter().map(ToString::to_string).collect(),
         n_tokens: case.ids.len(),
         tally: Tally::default(),
         problem: None,
     };
-    report.problem = run(engine, case, folder, &mut report.tally).err();
-    report
+    let dumped = match prepare(engine, case, folder) {
+        Ok((spec, sites)) => stoppable(engine.dump_while(&spec, &sites, go_on))?,
+        Err(problem) => Err(problem),
+    };
+    let compared = dumped.and_then(|dumped| tally(case, &dumped, &mut report.tally));
+    report.problem = compared.err();
+    Ok(report)
 }
 
-/// An error is what keeps the case from being compared.
-fn run(
-    engine: &mut Engine,
+/// The run of a case, and what is to be recorded of it. As the command line runs token ids, so that `@last` and means are
+/// the same.
+fn prepare(
+    engine: &Engine,
     case: &Case,
     folder: Option<&Path>,
-    tally: &mut Tally,
-) -> Result<(), String> {
-    let known: BTreeSet<Site> = Site::all(&engine.model().spec).into_iter().collect();
+) -> Result<(RunSpec, Vec<Site>), String> {
+    let model = engine.model();
     let sites: BTreeSet<Site> = case.values.iter().map(|value| value.of.site()).collect();
-    if let Some(site) = sites.iter().find(|site| !known.contains(site)) {
+    if let Some(site) = sites.iter().find(|site| !site.is_in(&model.spec)) {
         return Err(format!("{site} is no activation of this model"));
     }
-    // As the command line runs token ids, so that `@last` and means are the same.
     let experiment = Experiment {
         contrast: case.contrast_ids.clone().map(Prompt::Ids),
         edits: case
@@ -50,11 +60,11 @@ fn run(
         position: ReadPosition::At(case.ids.len() - 1),
         ..Experiment::new(Prompt::Ids(case.ids.clone()))
     };
-    let resolved = resolve(&experiment, engine.model(), folder).map_err(|e| e.to_string())?;
-    let sites: Vec<Site> = sites.into_iter().collect();
-    let dumped = engine
-        .dump(&resolved.spec, &sites)
-        .map_err(|error| error.to_string())?;
+    let resolved = resolve(&experiment, model, folder).map_err(|error| error.to_string())?;
+    Ok((resolved.spec, sites.into_iter().collect()))
+}
+
+fn tally(case: &Case, dumped: &[Dumped], tally: &mut Tally) -> Result<(), String> {
     for value in &case.values {
         let name = value.of.site().to_string();
         let activation = dumped

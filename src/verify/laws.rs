@@ -6,7 +6,7 @@ use super::measure::{Precision, Tally, unravel};
 use crate::experiment::Pass;
 use crate::experiment::engine::Dumped;
 use crate::model::site::{Part, Site};
-use crate::model::spec::ModelSpec;
+use crate::model::spec::{BlockOrder, Head, ModelSpec, Placement};
 
 /// A law of the forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,25 +104,23 @@ impl Law {
 
     /// Why the law says nothing about a model; `None` where it holds.
     pub(super) fn exemption(self, spec: &ModelSpec) -> Option<&'static str> {
-        let sites: Vec<String> = Site::all(spec).iter().map(ToString::to_string).collect();
-        let has = |name: &str| sites.iter().any(|site| site == name);
-        match self {
-            Self::ResidMid if !has("blocks.0.hook_resid_mid") => {
+        match (self, spec.placement) {
+            (Self::ResidMid, _) if spec.order != BlockOrder::Sequential => {
                 Some("attention and MLP are added at once: there is no resid_mid")
             }
-            Self::ResidPost if has(NORMALIZED_RESID_POST) => {
+            (Self::ResidPost, Placement::Post) => {
                 Some("a norm stands between the two additions (post-norm)")
             }
-            Self::HeadsSum if has("blocks.0.ln1_post.hook_scale") => {
+            (Self::HeadsSum, Placement::Sandwich) => {
                 Some("a norm stands between the heads and the stream")
             }
-            Self::Lens if !has("logits") => Some("the model has no language-model head"),
+            (Self::Lens, _) if spec.head == Head::None => {
+                Some("the model has no language-model head")
+            }
             _ => None,
         }
     }
 }
-
-const NORMALIZED_RESID_POST: &str = "blocks.0.hook_normalized_resid_post";
 
 /// Recorded activations by name, as they are written to files.
 #[derive(Debug, Default)]
@@ -233,12 +231,7 @@ impl Ground<'_> {
         let pattern = self.activations.at(layer, Part::Pattern)?;
         let v = self.activations.at(layer, Part::V)?;
         let z = self.activations.at(layer, Part::Z)?;
-        let ModelSpec {
-            n_heads,
-            n_kv_heads,
-            d_head,
-            ..
-        } = *self.spec;
+        let (n_kv_heads, d_head) = (self.spec.n_kv_heads, self.spec.d_head);
         let n_keys = pattern.shape[3];
         for i in 0..z.values.len() {
             let index = unravel(i, &z.shape);
@@ -252,7 +245,6 @@ impl Ground<'_> {
             let (sum, magnitude) = sum_of(terms);
             tally.note_in(z, i, sum, self.precision.of_sum(n_keys, magnitude));
         }
-        debug_assert_eq!(z.shape[2], n_heads);
         Ok(())
     }
 
@@ -312,13 +304,8 @@ impl Ground<'_> {
 
     /// What the logits are read from, `[pos, d_model]`.
     pub(super) fn final_stream(&self) -> Result<&[f32], String> {
-        let last = self.spec.n_layers - 1;
-        let normalized = NORMALIZED_RESID_POST.replace(".0.", &format!(".{last}."));
-        let stream = self
-            .activations
-            .get(&normalized)
-            .or_else(|_| self.activations.at(last, Part::ResidPost))?;
-        Ok(&stream.values)
+        let site = Site::final_resid(self.spec).to_string();
+        Ok(&self.activations.get(&site)?.values)
     }
 
     /// `through_lens` are the logits of the last layer's stream, `[pos, vocab]`.
@@ -380,8 +367,8 @@ impl Ground<'_> {
     }
 
     /// Whether the mask of a layer lets a query see a key.
-    fn sees(&self, _layer: usize, query: usize, key: usize) -> bool {
-        key <= query
+    fn sees(&self, layer: usize, query: usize, key: usize) -> bool {
+        self.spec.masks[layer].sees(query, key)
     }
 }
 

@@ -22,15 +22,15 @@ use std::time::Instant;
 use self::laws::{Activations, Ground};
 use self::measure::Precision;
 use crate::edit::{Edit, Finite, Op, Target};
-use crate::experiment::engine::{Engine, RunError, Unwatched};
-use crate::experiment::{Outcome, Pass, RunSpec};
+use crate::experiment::engine::{Engine, RunError};
+use crate::experiment::{Outcome, Pass, RunSpec, While};
 use crate::ids::HeadId;
 use crate::model::site::{Part, Site};
 use crate::model::{Model, demo};
 use crate::prompt::{BosRule, Prompt};
 
 /// The laws are tried on at most so many tokens: enough for every kind of row, and little memory on any model.
-const MOST_TOKENS: usize = 24;
+const MOST_TOKENS: usize = 16;
 
 /// Length of the prompt where there is no tokenizer.
 const BUILT_IN_TOKENS: usize = 12;
@@ -61,12 +61,20 @@ enum Step {
     Case(usize),
 }
 
-/// How a check stands after a step.
+/// How a check stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     More,
+    /// Stopped within a step, which is still to be done.
+    Stopped,
     Done,
 }
+
+/// The caller wants a step to end.
+struct Stopped;
+
+/// Asked between two layers: whether to go on.
+type GoOn<'a> = &'a mut dyn FnMut() -> bool;
 
 impl Check {
     pub fn new(model: Arc<Model>, reference: Option<Reference>) -> Self {
@@ -92,13 +100,16 @@ impl Check {
         }
     }
 
-    /// Does the next part, a pass or two.
-    pub fn advance(&mut self) -> Progress {
+    /// Does the next part, a pass or two. `go_on` is asked between layers.
+    pub fn advance(&mut self, go_on: GoOn<'_>) -> Progress {
         let started = Instant::now();
-        if let Some(step) = self.ahead.pop_front() {
-            self.step(step);
-        }
+        let step = self.ahead.front().copied();
+        let done = step.map_or(Ok(()), |step| self.step(step, go_on));
         self.report.millis += started.elapsed().as_secs_f64() * 1e3;
+        if let Err(Stopped) = done {
+            return Progress::Stopped;
+        }
+        self.ahead.pop_front();
         if self.ahead.is_empty() {
             Progress::Done
         } else {
@@ -111,40 +122,49 @@ impl Check {
         self.report
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: Step, go_on: GoOn<'_>) -> Result<(), Stopped> {
         match step {
-            Step::Record => self.record(),
-            Step::Heads => self.heads(),
-            Step::Lens => self.lens(),
-            Step::NoChange => self.no_change(),
-            Step::Restart => self.restart(),
+            Step::Record => self.record(go_on),
+            Step::Heads => self.heads(go_on),
+            Step::Lens => {
+                self.lens();
+                Ok(())
+            }
+            Step::NoChange => self.no_change(go_on),
+            Step::Restart => self.restart(go_on),
             Step::Case(i) => {
-                if let Some(case) = self.reference.as_ref().and_then(|r| r.cases.get(i)) {
-                    let folder = self.reference.as_ref().and_then(|r| r.folder.as_deref());
-                    let report = cases::compare(&mut self.engine, case, folder);
+                let reference = self.reference.as_ref();
+                if let Some((reference, case)) = reference.and_then(|r| Some((r, r.cases.get(i)?)))
+                {
+                    let folder = reference.folder.as_deref();
+                    let report = cases::compare(&mut self.engine, case, folder, go_on)?;
                     self.report.add_case(report);
                 }
+                Ok(())
             }
         }
     }
 
-    fn record(&mut self) {
+    fn record(&mut self, go_on: GoOn<'_>) -> Result<(), Stopped> {
         let sites = Site::all(&self.engine.model().spec);
-        match self.engine.dump(&self.prompt, &sites) {
-            Ok(dumped) => self.activations = Activations::new(dumped),
-            Err(error) => {
-                for law in Law::OF_ACTIVATIONS {
-                    self.fail(law, &error);
-                }
-                return;
+        let dumped = stoppable(self.engine.dump_while(&self.prompt, &sites, go_on))?;
+        let problem = match dumped {
+            Ok(dumped) => {
+                self.activations = Activations::new(dumped);
+                None
             }
-        }
+            Err(problem) => Some(problem),
+        };
         for law in Law::OF_ACTIVATIONS {
-            self.judge(law, |ground| ground.check(law));
+            self.judge(law, |ground| match problem.clone() {
+                None => ground.check(law),
+                Some(problem) => Err(problem),
+            });
         }
+        Ok(())
     }
 
-    fn heads(&mut self) {
+    fn heads(&mut self, go_on: GoOn<'_>) -> Result<(), Stopped> {
         // With every head at zero the attention output is b_O.
         let spec = &self.engine.model().spec;
         let heads = (0..spec.n_layers)
@@ -158,13 +178,11 @@ impl Check {
         let sites: Vec<Site> = (0..spec.n_layers)
             .map(|layer| Site::Block(layer, Part::AttnOut))
             .collect();
-        match self.engine.dump(&silent, &sites) {
-            Ok(dumped) => {
-                let biases = Activations::new(dumped);
-                self.judge(Law::HeadsSum, |ground| ground.heads_sum(&biases));
-            }
-            Err(error) => self.fail(Law::HeadsSum, &error),
-        }
+        let biases = stoppable(self.engine.dump_while(&silent, &sites, go_on))?;
+        self.judge(Law::HeadsSum, |ground| {
+            ground.heads_sum(&Activations::new(biases?))
+        });
+        Ok(())
     }
 
     fn lens(&mut self) {
@@ -177,7 +195,7 @@ impl Check {
         self.activations = Activations::default();
     }
 
-    fn no_change(&mut self) {
+    fn no_change(&mut self, go_on: GoOn<'_>) -> Result<(), Stopped> {
         let middle = self.engine.model().spec.n_layers / 2;
         let targets = [
             Target::Head(HeadId::new(middle, 0)),
@@ -185,19 +203,21 @@ impl Check {
             Target::Mlp(middle),
             Target::Resid(0),
         ];
-        let outcome = self.run(targets.map(|target| scale(target, 1.0)).to_vec());
+        let edits = targets.map(|target| scale(target, 1.0)).to_vec();
+        let outcome = self.run(edits, go_on)?;
         self.judge(Law::NoChange, |ground| {
             let Outcome { before, after } = outcome?;
             ground.same_pass(Law::NoChange, &after.ok_or(NO_PASS)?, &before)
         });
+        Ok(())
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, go_on: GoOn<'_>) -> Result<(), Stopped> {
         let last = self.engine.model().spec.n_layers - 1;
         let doubled = scale(Target::Head(HeadId::new(last, 0)), 2.0);
-        let restarted = self.run(vec![doubled.clone()]);
+        let restarted = self.run(vec![doubled.clone()], go_on)?;
         // An edit at the top that changes nothing makes every layer run again.
-        let whole = self.run(vec![scale(Target::Resid(0), 1.0), doubled]);
+        let whole = self.run(vec![scale(Target::Resid(0), 1.0), doubled], go_on)?;
         self.judge(Law::Restart, |ground| {
             let pass = |outcome: Outcome| -> Result<Pass, String> {
                 outcome.after.ok_or_else(|| NO_PASS.to_owned())
@@ -211,16 +231,19 @@ impl Check {
             }
             ground.same_pass(Law::Restart, &restarted, &whole)
         });
+        Ok(())
     }
 
-    fn run(&mut self, edits: Vec<Edit>) -> Result<Outcome, String> {
+    fn run(
+        &mut self,
+        edits: Vec<Edit>,
+        go_on: GoOn<'_>,
+    ) -> Result<Result<Outcome, String>, Stopped> {
         let spec = RunSpec {
             edits,
             ..self.prompt.clone()
         };
-        self.engine
-            .run(&spec, &mut Unwatched)
-            .map_err(|error| error.to_string())
+        stoppable(self.engine.run(&spec, &mut While(go_on)))
     }
 
     /// Notes what a law's check gave, or why the law does not apply.
@@ -239,17 +262,20 @@ impl Check {
         };
         self.report.invariants.push(invariant);
     }
+}
 
-    fn fail(&mut self, law: Law, error: &RunError) {
-        let error = error.to_string();
-        self.judge(law, |_| Err(error));
+/// Tells a run that was stopped from one that failed, which is a finding.
+fn stoppable<T>(result: Result<T, RunError>) -> Result<Result<T, String>, Stopped> {
+    match result {
+        Err(RunError::Stopped) => Err(Stopped),
+        result => Ok(result.map_err(|error| error.to_string())),
     }
 }
 
 /// Checks a model from beginning to end.
 pub fn check(model: Arc<Model>, reference: Option<Reference>) -> Report {
     let mut check = Check::new(model, reference);
-    while check.advance() == Progress::More {}
+    while check.advance(&mut || true) == Progress::More {}
     check.into_report()
 }
 

@@ -176,7 +176,8 @@ impl Invariant {
         }
     }
 
-    fn failure(&self) -> Option<String> {
+    /// What is wrong, in words; `None` if nothing is.
+    pub fn failure(&self) -> Option<String> {
         if self.status != Status::Failed {
             return None;
         }
@@ -206,7 +207,8 @@ impl CaseReport {
         }
     }
 
-    fn failure(&self) -> Option<String> {
+    /// What is wrong, in words; `None` if nothing is.
+    pub fn failure(&self) -> Option<String> {
         let wrong = self.tally.first_wrong.as_ref().map(ToString::to_string);
         let what = wrong.or_else(|| self.problem.clone())?;
         let edits = if self.edits.is_empty() {

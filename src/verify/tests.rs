@@ -188,13 +188,17 @@ fn the_heads_and_the_lens_are_compared_with_what_was_run() {
 #[test]
 fn two_passes_are_compared_to_the_last_bit_or_to_rounding() {
     let mut check = Check::new(model("tiny-gpt2"), None);
-    let plain = check.run(Vec::new()).unwrap().before;
+    let Ok(plain) = check.run(Vec::new(), &mut || true) else {
+        panic!("nothing stops it")
+    };
+    let plain = plain.unwrap().before;
     let mut other = plain.clone();
     let mut weights = plain.layers[1].patterns.all().to_vec();
     weights[0] -= f32::EPSILON / 2.0;
     let n_tokens = check.prompt.ids.len();
     other.layers[1] = Arc::new(LayerMaps {
         layer: 1,
+        mask: plain.layers[1].mask,
         patterns: Patterns::exact(plain.layers[1].patterns.n_heads(), n_tokens, weights),
         value_norms: Arc::clone(&plain.layers[1].value_norms),
     });
@@ -236,6 +240,69 @@ fn what_kept_a_law_from_being_checked_is_a_failure() {
         invariant.note.as_deref(),
         Some("blocks.0.attn.hook_pattern was not recorded")
     );
+}
+
+#[test]
+fn laws_that_a_form_of_model_exempts_are_skipped_with_the_reason() {
+    use crate::model::spec::{BlockOrder, Head, Placement};
+    let plain = model("tiny-gpt2").spec.clone();
+    let exempt = |change: &dyn Fn(&mut crate::model::spec::ModelSpec)| {
+        let mut spec = plain.clone();
+        change(&mut spec);
+        let exempt = Law::ALL.into_iter();
+        exempt
+            .filter(|law| law.exemption(&spec).is_some())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(exempt(&|_| {}), []);
+    assert_eq!(exempt(&|spec| spec.head = Head::None), [Law::Lens]);
+    let post = exempt(&|spec| spec.placement = Placement::Post);
+    assert_eq!(post, [Law::ResidPost]);
+    let sandwich = exempt(&|spec| spec.placement = Placement::Sandwich);
+    assert_eq!(sandwich, [Law::HeadsSum]);
+    let parallel = exempt(&|spec| spec.order = BlockOrder::Parallel { shared_norm: true });
+    assert_eq!(parallel, [Law::ResidMid]);
+    let skipped = Invariant::skipped(Law::Lens, "no head");
+    assert_eq!((skipped.status, skipped.failure()), (Status::Skipped, None));
+}
+
+/// A check that is stopped at every layer in turn finds what an undisturbed one finds.
+#[test]
+fn a_check_that_is_stopped_goes_on_where_it_was() {
+    let path = format!(
+        "{}/tests/fixtures/models/tiny-llama/headscope-reference.json",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let reference = Reference::open(std::path::Path::new(&path)).unwrap();
+    let undisturbed = check(model("tiny-llama"), Some(reference.clone()));
+    let mut halting = Check::new(model("tiny-llama"), Some(reference));
+    let (mut patience, mut left, mut stops) = (0, 0, 0);
+    loop {
+        let mut go_on = || {
+            if left == 0 {
+                patience += 1;
+                left = patience;
+                return false;
+            }
+            left -= 1;
+            true
+        };
+        match halting.advance(&mut go_on) {
+            Progress::Stopped => stops += 1,
+            Progress::More => {}
+            Progress::Done => break,
+        }
+    }
+    assert!(stops > 5, "{stops}");
+    let report = halting.into_report();
+    assert_eq!(report.summary(), undisturbed.summary());
+    let tallies = |report: &Report| {
+        let of_laws = report.invariants.iter().map(|i| i.tally.clone());
+        let cases = report.reference.iter().flat_map(|r| &r.cases);
+        let of_cases = cases.map(|case| case.tally.clone());
+        of_laws.chain(of_cases).collect::<Vec<_>>()
+    };
+    assert_eq!(tallies(&report), tallies(&undisturbed));
 }
 
 #[test]

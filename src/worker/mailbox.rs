@@ -110,6 +110,12 @@ impl<T> Mailbox<T> {
         false
     }
 
+    /// Whether nothing waits or is being worked on.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_none() && state.done_at.is_some()
+    }
+
     /// Whether nothing newer has come since `generation` was taken.
     pub(super) fn is_current(&self, generation: u64) -> bool {
         self.lock().generation == generation

@@ -239,19 +239,21 @@ impl LoadProgress for LoadReporter<'_> {
     }
 }
 
-/// Checks models, each step only while no run is wanted: a user's run never waits for more than what is left of one.
+/// Checks models while no run is wanted: a step that is under way ends at its next layer once one is, and is done again
+/// later.
 fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<RunRequest>) {
     while let Some(Taken {
         request: model,
         generation,
     }) = checks.take()
     {
-        let go_on = || runs.wait_for_quiet(QUIET) && checks.is_current(generation);
+        let wanted = || runs.wait_for_quiet(QUIET) && checks.is_current(generation);
+        let mut go_on = || runs.is_quiet() && checks.is_current(generation);
         let checked = catch_unwind(AssertUnwindSafe(|| {
             let reference = Reference::beside(&model.source).map_err(|error| error.to_string())?;
             let mut check = Check::new(Arc::clone(&model), reference);
-            while go_on() {
-                if check.advance() == Progress::Done {
+            while wanted() {
+                if check.advance(&mut go_on) == Progress::Done {
                     return Ok(Some(check.into_report()));
                 }
             }

@@ -21,6 +21,19 @@ pub(crate) fn fixture_model(name: &str) -> Arc<Model> {
     Arc::new(open(path.to_str().unwrap(), &mut Unreported).unwrap())
 }
 
+/// Every fixture that has golden values, one or more of each family, by name.
+pub(crate) fn every_fixture_model() -> Vec<(String, Arc<Model>)> {
+    let folders = std::fs::read_dir(fixture("models")).unwrap();
+    let mut names: Vec<String> = folders
+        .map(|folder| folder.unwrap().path())
+        .filter(|folder| folder.join("edits.json").exists())
+        .map(|folder| folder.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let open = |name: String| (name.clone(), fixture_model(&name));
+    names.into_iter().map(open).collect()
+}
+
 /// A run without prompt B, read at the last token.
 pub(crate) fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
     RunSpec {

@@ -240,6 +240,7 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
                 spec: Arc::clone(spec),
                 overview: Arc::new(LayerOverview::new(layer, shape.1, n_tokens, true, &values)),
                 maps: Arc::new(LayerMaps {
+                    mask: headscope::mask::Mask::CAUSAL,
                     layer,
                     patterns: Patterns::exact(shape.1, n_tokens, values),
                     value_norms: norms.into(),

@@ -87,10 +87,15 @@ const IGNORED: [&str; 51] = [
 pub(super) struct Config<'a> {
     entries: &'a Map<String, Value>,
     read: Vec<&'static str>,
+    /// Whether the checkpoint has a tensor of that name: some configs do not say what their files hold.
+    has_tensor: &'a dyn Fn(&str) -> bool,
 }
 
 impl<'a> Config<'a> {
-    pub(super) fn new(config: &'a Value) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        config: &'a Value,
+        has_tensor: &'a dyn Fn(&str) -> bool,
+    ) -> Result<Self, ConfigError> {
         let entries = config.as_object().ok_or_else(|| ConfigError::Wrong {
             key: "config.json".into(),
             value: kind(config).into(),
@@ -99,7 +104,26 @@ impl<'a> Config<'a> {
         Ok(Self {
             entries,
             read: Vec::new(),
+            has_tensor,
         })
+    }
+
+    /// An object within this one; null counts as absent.
+    pub(super) fn inner(&mut self, key: &'static str) -> Result<Option<Self>, ConfigError> {
+        self.get(key)
+            .map(|value| match value.as_object() {
+                Some(entries) => Ok(Self {
+                    entries,
+                    read: Vec::new(),
+                    has_tensor: self.has_tensor,
+                }),
+                None => Err(wrong(key, value, "an object")),
+            })
+            .transpose()
+    }
+
+    pub(super) fn has_tensor(&self, name: &str) -> bool {
+        (self.has_tensor)(name)
     }
 
     /// The value of a key; null counts as absent.
@@ -128,12 +152,21 @@ impl<'a> Config<'a> {
     }
 
     pub(super) fn number(&mut self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
-        self.get(key).map_or(Ok(default), |value| {
-            value
-                .as_f64()
-                .filter(|number| number.is_finite() && *number > 0.0)
-                .ok_or_else(|| wrong(key, value, "a number above 0"))
-        })
+        Ok(self.optional_number(key)?.unwrap_or(default))
+    }
+
+    pub(super) fn optional_number(
+        &mut self,
+        key: &'static str,
+    ) -> Result<Option<f64>, ConfigError> {
+        self.get(key)
+            .map(|value| {
+                value
+                    .as_f64()
+                    .filter(|number| number.is_finite() && *number > 0.0)
+                    .ok_or_else(|| wrong(key, value, "a number above 0"))
+            })
+            .transpose()
     }
 
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Result<bool, ConfigError> {
@@ -152,6 +185,18 @@ impl<'a> Config<'a> {
         self.get(key).map_or(Ok(default), |value| {
             value.as_str().ok_or_else(|| wrong(key, value, "text"))
         })
+    }
+
+    /// A list of words, such as the kind of each layer; null counts as absent.
+    pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Vec<&'a str>>, ConfigError> {
+        self.get(key)
+            .map(|value| {
+                value
+                    .as_array()
+                    .and_then(|items| items.iter().map(Value::as_str).collect())
+                    .ok_or_else(|| wrong(key, value, "a list of texts"))
+            })
+            .transpose()
     }
 
     /// A switch that must stand at `usual`: the other way is mathematics that is not built.

@@ -4,50 +4,94 @@ mod config;
 mod gguf;
 mod gpt2;
 mod llama;
+mod rotary;
 
 pub use config::ConfigError;
 
 use serde_json::Value;
 
-use self::gguf::GgufConfig;
-use super::binding::Binding;
+use self::config::Config;
+use self::gguf::{GgufConfig, GgufLayout};
+use super::binding::{Slot, Source};
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
-use super::spec::{Activation, Mlp, ModelSpec, Norm, Positions};
+use super::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary};
 
 /// How one family of models is read.
 #[derive(Debug)]
 pub struct Family {
     /// Hugging Face's `model_type`.
     pub model_type: &'static str,
-    /// `general.architecture` in a GGUF.
-    pub gguf_architecture: &'static str,
     /// What people know of it.
     pub examples: &'static str,
     pub axes: Axes,
-    /// What checkpoints of the whole model put before tensor names, and those of its trunk leave away.
-    prefix: &'static str,
-    spec: fn(&Value) -> Result<ModelSpec, ConfigError>,
-    gguf_spec: fn(&GgufConfig<'_>) -> Result<ModelSpec, ConfigError>,
-    bindings: fn(&ModelSpec, Form) -> Vec<Binding>,
+    /// What checkpoints may put before tensor names (`transformer.`); the names are tried as they are, too.
+    prefixes: &'static [&'static str],
+    spec: fn(&mut Config<'_>) -> Result<ModelSpec, ConfigError>,
+    /// The tensors that make up a weight, in Hugging Face's names.
+    sources: fn(Slot, &ModelSpec) -> Vec<Source>,
     /// Names of checkpoint tensors that hold nothing a forward needs (endings).
     unused: &'static [&'static str],
+    /// `None` where llama.cpp does not have the family under a name of its own.
+    pub gguf: Option<Gguf>,
+}
+
+/// How a family is read from a GGUF.
+#[derive(Debug)]
+pub struct Gguf {
+    /// `general.architecture`.
+    pub architecture: &'static str,
+    spec: fn(&GgufConfig<'_>) -> Result<ModelSpec, ConfigError>,
+    layout: GgufLayout,
 }
 
 /// What all models of a family have in common, of the axes of a [`ModelSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of a family"
+)]
 pub struct Axes {
     pub norm: Norm,
+    pub placement: Placement,
+    pub order: BlockOrder,
     /// Rotary positions; otherwise learned ones.
     pub rotary: bool,
+    /// No query sees a later key.
+    pub causal: bool,
+    /// Some layers see only the keys nearby.
+    pub windows: bool,
     pub mlp: Mlp,
     /// Where the config names no other.
     pub activation: Activation,
     /// Query heads may share keys and values.
     pub grouped_keys: bool,
+    /// q and k have norms of their own.
+    pub qk_norm: bool,
+    /// Scores or logits may be capped softly.
+    pub caps: bool,
+}
+
+impl Axes {
+    /// Those of one model.
+    pub fn of(spec: &ModelSpec) -> Self {
+        Self {
+            norm: spec.norm,
+            placement: spec.placement,
+            order: spec.order,
+            rotary: matches!(spec.positions, Positions::Rotary(_)),
+            causal: spec.is_causal(),
+            windows: spec.masks.iter().any(|mask| mask.has_window()),
+            mlp: spec.mlp,
+            activation: spec.activation,
+            grouped_keys: spec.n_kv_heads < spec.n_heads,
+            qk_norm: spec.qk_norm,
+            caps: spec.score_cap.is_some() || spec.logit_cap.is_some(),
+        }
+    }
 }
 
 /// All families, one line each.
-pub const FAMILIES: [Family; 2] = [gpt2::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[gpt2::FAMILY, llama::FAMILY];
 
 impl Family {
     /// The family that a config.json names.
@@ -64,7 +108,7 @@ impl Family {
             .ok_or_else(|| ConfigError::UnknownFamily {
                 what: "model_type",
                 name: model_type.to_owned(),
-                known: FAMILIES.map(|family| family.model_type).join(", "),
+                known: names(FAMILIES.iter().map(|family| family.model_type)),
             })
     }
 
@@ -76,16 +120,40 @@ impl Family {
             .ok_or_else(|| ConfigError::Missing { key: key.into() })?;
         FAMILIES
             .iter()
-            .find(|family| family.gguf_architecture == architecture)
+            .find(|family| {
+                family
+                    .gguf
+                    .as_ref()
+                    .is_some_and(|gguf| gguf.architecture == architecture)
+            })
             .ok_or_else(|| ConfigError::UnknownFamily {
                 what: "GGUF architecture",
                 name: architecture.to_owned(),
-                known: FAMILIES.map(|family| family.gguf_architecture).join(", "),
+                known: names(
+                    FAMILIES
+                        .iter()
+                        .filter_map(|family| Some(family.gguf.as_ref()?.architecture)),
+                ),
             })
     }
 
-    pub fn spec_from_config(&self, config: &Value) -> Result<ModelSpec, ConfigError> {
-        checked((self.spec)(config)?)
+    /// The spec that a config.json describes, of a checkpoint that has the tensors that `has_tensor` says.
+    pub fn spec_from_config(
+        &self,
+        config: &Value,
+        has_tensor: &dyn Fn(&str) -> bool,
+    ) -> Result<ModelSpec, ConfigError> {
+        let has_tensor = |name: &str| {
+            has_tensor(name)
+                || self
+                    .prefixes
+                    .iter()
+                    .any(|prefix| has_tensor(&format!("{prefix}{name}")))
+        };
+        let mut config = Config::new(config, &has_tensor)?;
+        let spec = (self.spec)(&mut config)?;
+        config.finish()?;
+        checked(spec)
     }
 
     /// The spec of an open GGUF file with that metadata.
@@ -94,29 +162,41 @@ impl Family {
         metadata: &GgufMetadata,
         checkpoint: &Checkpoint,
     ) -> Result<ModelSpec, ConfigError> {
-        checked((self.gguf_spec)(&GgufConfig {
-            architecture: self.gguf_architecture,
+        let gguf = self.gguf.as_ref().ok_or_else(|| ConfigError::Missing {
+            key: "general.architecture".into(),
+        })?;
+        checked((gguf.spec)(&GgufConfig {
+            architecture: gguf.architecture,
             metadata,
             checkpoint,
         })?)
     }
 
-    /// The name under which a checkpoint has a tensor: as bound, or with the whole model's prefix.
+    /// The name under which a checkpoint has a tensor: as bound, or with a prefix.
     pub fn find(&self, checkpoint: &Checkpoint, name: &str) -> Option<String> {
-        [format!("{}{name}", self.prefix), name.to_owned()]
-            .into_iter()
+        let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+        prefixed
+            .chain([name.to_owned()])
             .find(|name| checkpoint.info(name).is_some())
     }
 
-    /// Where every weight of the model comes from in a checkpoint of that form.
-    pub fn bindings(&self, spec: &ModelSpec, form: Form) -> Vec<Binding> {
-        (self.bindings)(spec, form)
+    /// The tensors that make up a weight in a checkpoint of that form, row after row.
+    pub fn sources(&self, slot: Slot, spec: &ModelSpec, form: Form) -> Vec<Source> {
+        match (form, &self.gguf) {
+            (Form::HuggingFace, _) => (self.sources)(slot, spec),
+            (Form::Gguf, Some(gguf)) => gguf::sources(slot, spec, gguf.layout),
+            (Form::Gguf, None) => vec![],
+        }
     }
 
-    /// Whether a checkpoint tensor that no binding reads may be passed over.
+    /// Whether a checkpoint tensor that no weight reads may be passed over.
     pub fn ignores(&self, name: &str) -> bool {
         self.unused.iter().any(|ending| name.ends_with(ending))
     }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// The activation function that a config names.
@@ -130,18 +210,40 @@ fn activation(key: &str, name: &str) -> Result<Activation, ConfigError> {
     }
 }
 
+/// The width of a head where the config does not name it.
+fn head_width(d_model: usize, n_heads: usize) -> Result<usize, ConfigError> {
+    if d_model.is_multiple_of(n_heads) {
+        Ok(d_model / n_heads)
+    } else {
+        Err(ConfigError::Inconsistent {
+            reason: format!("a width of {d_model} cannot be split among {n_heads} heads"),
+        })
+    }
+}
+
 /// A spec whose sizes fit together.
 fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
+    let global = match &spec.positions {
+        Positions::Rotary(rotary) => Some(rotary),
+        Positions::Learned => None,
+    };
+    let misfit = |rotary: &&Rotary| !rotary.width.is_multiple_of(2) || rotary.width > spec.d_head;
     let reason = if !spec.n_heads.is_multiple_of(spec.n_kv_heads) {
         format!(
             "{} query heads cannot share {} key/value heads",
             spec.n_heads, spec.n_kv_heads
         )
-    } else if matches!(spec.positions, Positions::Rotary(_)) && !spec.d_head.is_multiple_of(2) {
+    } else if let Some(rotary) = global
+        .iter()
+        .chain(&spec.local_rotary.as_ref())
+        .find(|r| misfit(r))
+    {
         format!(
-            "rotary positions need an even head width, not {}",
-            spec.d_head
+            "rotary positions need an even width within the head's {}, not {}",
+            spec.d_head, rotary.width
         )
+    } else if spec.masks.len() != spec.n_layers {
+        format!("{} layers have {} masks", spec.n_layers, spec.masks.len())
     } else {
         return Ok(spec);
     };
@@ -150,27 +252,71 @@ fn checked(spec: ModelSpec) -> Result<ModelSpec, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::Positions;
     use super::*;
+
+    /// Fixtures of every family: one of each line of the table.
+    fn fixtures() -> Vec<(String, Value, Checkpoint)> {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models");
+        let mut found = Vec::new();
+        for family in FAMILIES {
+            let name = format!("tiny-{}", family.model_type.replace('_', "-"));
+            let folder = std::path::Path::new(root).join(&name);
+            let config = std::fs::read(folder.join("config.json")).unwrap();
+            let checkpoint = Checkpoint::open(&folder).unwrap();
+            found.push((name, serde_json::from_slice(&config).unwrap(), checkpoint));
+        }
+        found
+    }
 
     #[test]
     fn the_axes_of_a_family_are_those_of_its_models() {
-        for name in ["tiny-gpt2", "tiny-llama"] {
-            let path = format!(
-                "{}/tests/fixtures/models/{name}/config.json",
-                env!("CARGO_MANIFEST_DIR")
-            );
-            let config: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for (name, config, checkpoint) in fixtures() {
             let family = Family::of_config(&config).unwrap();
-            let spec = family.spec_from_config(&config).unwrap();
-            let axes = Axes {
-                norm: spec.norm,
-                rotary: matches!(spec.positions, Positions::Rotary(_)),
-                mlp: spec.mlp,
-                activation: spec.activation,
-                grouped_keys: spec.n_kv_heads < spec.n_heads,
-            };
-            assert_eq!(family.axes, axes, "{name}");
+            let spec = family
+                .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
+                .unwrap();
+            assert_eq!(family.axes, Axes::of(&spec), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_weight_of_a_family_has_tensors_and_every_tensor_a_use() {
+        for (name, config, checkpoint) in fixtures() {
+            let family = Family::of_config(&config).unwrap();
+            let spec = family
+                .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
+                .unwrap();
+            let mut used = std::collections::BTreeSet::new();
+            for slot in Slot::all(&spec) {
+                let sources = family.sources(slot, &spec, Form::HuggingFace);
+                assert!(!sources.is_empty(), "{name}: {slot:?}");
+                for source in sources {
+                    let found = family.find(&checkpoint, &source.name);
+                    assert!(used.insert(found.unwrap_or_else(|| panic!("{name}: {source:?}"))));
+                }
+            }
+            for tensor in checkpoint.names() {
+                assert!(
+                    used.contains(tensor) || family.ignores(tensor),
+                    "{name}: {tensor}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_understood_is_named() {
+        for (name, config, checkpoint) in fixtures() {
+            let family = Family::of_config(&config).unwrap();
+            let mut config = config;
+            config["attention_rotation"] = 3.into();
+            let error = family
+                .spec_from_config(&config, &|name| checkpoint.info(name).is_some())
+                .unwrap_err();
+            assert!(
+                error.to_string().contains("attention_rotation"),
+                "{name}: {error}"
+            );
         }
     }
 }
