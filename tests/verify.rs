@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use headscope::model::Model;
+use headscope::model::families::FAMILIES;
 use headscope::verify::reference::{Problem, Quantity};
 use headscope::verify::{Reference, Report, Status, Verdict, check};
 use serde_json::{Value, json};
@@ -51,6 +52,25 @@ fn every_value_of_hugging_face_agrees() {
     let cases = &report.reference.unwrap().cases;
     assert!(cases.iter().any(|case| case.edits.len() == 2));
     assert!(cases.iter().any(|case| case.edits.join("").contains('@')));
+}
+
+#[test]
+fn every_family_obeys_the_laws_that_apply_to_it() {
+    let mut families = std::collections::BTreeSet::new();
+    for folder in std::fs::read_dir(fixture("models")).unwrap() {
+        let folder = folder.unwrap().path();
+        if !folder.join("config.json").exists() {
+            continue;
+        }
+        let model = fixture_model(folder.file_name().unwrap().to_str().unwrap());
+        families.insert(model.spec.family);
+        let report = check(Arc::clone(&model), None);
+        assert_eq!(report.first_failure(), None, "{}", folder.display());
+        let skipped = report.invariants.iter();
+        let skipped = skipped.filter(|i| i.status == Status::Skipped).count();
+        assert!(skipped <= 2, "{}: {}", folder.display(), report.summary());
+    }
+    assert!(families.len() >= FAMILIES.len(), "{families:?}");
 }
 
 #[test]

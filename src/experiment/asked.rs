@@ -26,8 +26,10 @@ pub struct EditRow {
 /// Where the logits are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadPosition {
-    /// The last token that is not special.
+    /// Where the model is usually asked: at the last `[MASK]` where it predicts those, else as [`Self::Last`].
     #[default]
+    Usual,
+    /// The last token that is not special.
     Last,
     At(usize),
 }

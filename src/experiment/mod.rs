@@ -18,7 +18,7 @@ pub use compile::EditError;
 pub use dump::While;
 pub use generate::{Generated, GeneratedToken};
 pub use lens::lens;
-pub use maps::{LayerMaps, Patterns};
+pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 pub use sweep::SweepLogits;
 

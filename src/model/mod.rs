@@ -12,15 +12,17 @@ mod kernels;
 pub mod load;
 pub mod plan;
 mod product;
+pub mod scored;
 pub mod site;
 pub mod spec;
 mod tensors;
 pub mod tokenizer;
 pub mod transformer;
 
-use self::spec::ModelSpec;
+use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
+use crate::prompt::Prompt;
 
 /// An open model: shape, tokenizer and weights.
 pub struct Model {
@@ -44,6 +46,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// What is asked of the model where nothing else is, and two answers; `None` without a tokenizer.
+    pub fn sample(&self) -> Option<(Prompt, Vec<String>)> {
+        let tokenizer = self.tokenizer.as_ref()?;
+        let (prompt, answers) = match tokenizer.mask() {
+            _ if self.source == demo::NAME => (
+                Prompt::Text(demo::FIRST_PROMPT.to_owned()),
+                demo::FIRST_ANSWERS.map(str::to_owned).to_vec(),
+            ),
+            Some(mask) if self.spec.predicts_in_place() => {
+                let answers = Prompt::masked_sample_answers();
+                (Prompt::masked_sample(&mask), answers)
+            }
+            _ => (Prompt::sample(), Prompt::sample_answers()),
+        };
+        let has_logits = self.spec.head != Head::None;
+        Some((prompt, if has_logits { answers } else { vec![] }))
+    }
+
     /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.
     pub fn token_text(&self, id: u32) -> String {
         match &self.tokenizer {

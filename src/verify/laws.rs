@@ -340,11 +340,12 @@ impl Ground<'_> {
                 self.precision.of_sum(self.spec.d_model, 1.0)
             };
             let name = Site::Block(found.layer, Part::Pattern).to_string();
-            let shape = [1, found.patterns.n_heads(), n_keys, n_keys];
-            let pairs = found.patterns.all();
-            for (i, (a, b)) in pairs.iter().zip(&*expected.patterns.all()).enumerate() {
-                let place = || (name.clone(), unravel(i, &shape));
-                tally.note(place, f64::from(*a), f64::from(*b), tolerance);
+            for head in 0..found.patterns.n_heads() {
+                let (found, expected) = (found.patterns.head(head), expected.patterns.head(head));
+                for (i, (a, b)) in found.iter().zip(&*expected).enumerate() {
+                    let place = || (name.clone(), vec![0, head, i / n_keys, i % n_keys]);
+                    tally.note(place, f64::from(*a), f64::from(*b), tolerance);
+                }
             }
         }
         match (&found.logits, &expected.logits) {

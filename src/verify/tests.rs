@@ -193,13 +193,15 @@ fn two_passes_are_compared_to_the_last_bit_or_to_rounding() {
     };
     let plain = plain.unwrap().before;
     let mut other = plain.clone();
-    let mut weights = plain.layers[1].patterns.all().to_vec();
+    let patterns = &plain.layers[1].patterns;
+    let heads = (0..patterns.n_heads()).map(|head| patterns.head(head).to_vec());
+    let mut weights = heads.collect::<Vec<_>>().concat();
     weights[0] -= f32::EPSILON / 2.0;
     let n_tokens = check.prompt.ids.len();
     other.layers[1] = Arc::new(LayerMaps {
         layer: 1,
         mask: plain.layers[1].mask,
-        patterns: Patterns::exact(plain.layers[1].patterns.n_heads(), n_tokens, weights),
+        patterns: Patterns::kept(plain.layers[1].patterns.n_heads(), n_tokens, weights),
         value_norms: Arc::clone(&plain.layers[1].value_norms),
     });
     let ground = Ground {

@@ -11,6 +11,7 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use headscope::edit::{Edit, Op, Target};
 use headscope::ids::HeadId;
+use headscope::model::spec::Head;
 use headscope::session::{ReadPosition, Shown};
 use headscope::ui::action::Action;
 use headscope::ui::focus::Item;
@@ -495,7 +496,8 @@ fn a_model_without_a_head_and_an_error_are_said() {
     let mut fixture = Fixture::new(GPT2, 15, |cx, states, ui| {
         readout::show(cx, &mut states.readout, ui);
     });
-    fixture.live.before.logits = None;
+    let model = std::sync::Arc::get_mut(&mut fixture.model).unwrap();
+    model.spec.head = Head::None;
     let mut harness = drive([700.0, 300.0], fixture);
     harness.get_by_label("No language-model head");
     harness.state_mut().live.error = Some("out of memory".into());
