@@ -32,6 +32,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Lists the families of models that can be opened
     Models(ModelsArgs),
+    /// Checks a model's numbers: what holds of any transformer, and a reference's values where there is one
+    Verify(VerifyArgs),
     /// Checks this machine: processor, memory, graphics, folders, and that the bundled model runs
     Doctor,
 }
@@ -89,6 +91,21 @@ pub(super) struct ModelsArgs {
     /// Prints JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// `demo`, a folder, a .safetensors, a sharded index or a .gguf
+    #[arg(value_name = "MODEL")]
+    pub(super) model: String,
+    /// Values to compare with [default: headscope-reference.json beside the model]
+    #[arg(long, value_name = "FILE")]
+    pub(super) reference: Option<PathBuf>,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) compute: ComputeArgs,
 }
 
 /// A model or session, and the experiment.
@@ -451,6 +468,9 @@ mod tests {
                 "export", "demo", "--view", "heads", "-o", "x.png", "--scale", "0",
             ],
             &["doctor", "demo"],
+            &["verify"],
+            &["verify", "demo", "--prompt", "a"],
+            &["verify", "demo", "--reference"],
             &["demo", "extra"],
         ] {
             let error = parse(arguments).expect_err(&arguments.join(" "));

@@ -217,12 +217,12 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     warnings
 }
 
-fn open(source: &str) -> anyhow::Result<Engine> {
+pub(super) fn open(source: &str) -> anyhow::Result<Engine> {
     let model = load::open(source, &mut Progress::default())?;
     Ok(Engine::new(Arc::new(model)))
 }
 
-fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
+pub(super) fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
     let ComputeArgs { dtype, threads } = compute;
     if *dtype != Dtype::F32 {
         return Err(anyhow!(

@@ -12,6 +12,7 @@ use super::loading;
 use super::notifications::Level;
 use super::results::Load;
 use super::sheets::{Answer, Sheet};
+use super::verdict::Checking;
 use super::welcome;
 use super::work::Work;
 use crate::experiment::resolve::resolve;
@@ -175,7 +176,30 @@ impl App {
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}
+            Event::Checked { model, report } => self.checked(&model, Checking::Done(report)),
+            Event::CheckFailed { model, message } => {
+                self.checked(&model, Checking::Failed(message));
+            }
             event => self.results.live.apply(&event),
+        }
+    }
+
+    /// A failure is said aloud; that all is well only if the user asked.
+    fn checked(&mut self, model: &Arc<Model>, result: Checking) {
+        let Some(by_user) = self.results.checked(model, result) else {
+            return;
+        };
+        let name = &model.name;
+        match (&self.results.checking, self.results.checking.failure()) {
+            (_, Some(failure)) => {
+                let text = format!("The check of {name} failed: {failure}");
+                self.ui.notifications.warn(text);
+            }
+            (Checking::Done(report), None) if by_user => {
+                let text = format!("Checked {name}: {}", report.summary());
+                self.ui.notifications.info(text);
+            }
+            _ => {}
         }
     }
 

@@ -17,6 +17,7 @@ pub enum Command {
     OpenModelFile,
     OpenFromHub,
     OpenDemo,
+    Verify,
     OpenSession,
     CancelLoad,
     Save,
@@ -86,6 +87,7 @@ impl Command {
             C::OpenModelFile,
             C::OpenFromHub,
             C::OpenDemo,
+            C::Verify,
             C::OpenSession,
             C::CancelLoad,
             C::Save,
@@ -149,6 +151,7 @@ impl Command {
             Self::OpenModelFile => "Open model file…",
             Self::OpenFromHub => "Open model from hub…",
             Self::OpenDemo => "Open the bundled model",
+            Self::Verify => "Verify the model",
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
@@ -214,6 +217,9 @@ impl Command {
                 "owner/name: from the cache that Python uses, or downloaded into it"
             }
             Self::OpenDemo => "The small teaching model inside the program",
+            Self::Verify => {
+                "What holds of any transformer, and a reference’s values where there is one"
+            }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
@@ -314,6 +320,7 @@ impl Command {
             Self::Keyboard => vec![key(PLAIN, Key::F1)],
             Self::OpenFromHub
             | Self::OpenDemo
+            | Self::Verify
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -331,9 +338,11 @@ impl Command {
     /// The menu that it stands in, and the group there; groups are parted by lines.
     pub const fn menu(self) -> (Menu, u8) {
         match self {
-            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenFromHub | Self::OpenDemo => {
-                (Menu::File, 0)
-            }
+            Self::OpenModelFolder
+            | Self::OpenModelFile
+            | Self::OpenFromHub
+            | Self::OpenDemo
+            | Self::Verify => (Menu::File, 0),
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }

@@ -44,6 +44,7 @@ impl App {
         let bar = menus::Bar {
             theme,
             model: self.results.model.as_deref(),
+            checking: &self.results.checking,
             settings: &self.settings,
             undo: self.work.history.undo_label(),
             redo: self.work.history.redo_label(),

@@ -37,6 +37,7 @@ impl App {
                 });
             }
             Command::OpenDemo => self.apply(Action::OpenModel("demo".into()), ctx),
+            Command::Verify => self.results.ask_check(true),
             Command::OpenSession => self.ask_path(Purpose::OpenSession, "", ctx),
             Command::CancelLoad => self.apply(Action::CancelLoad, ctx),
             Command::Save => match self.work.file.clone() {

@@ -1,4 +1,5 @@
-//! The background thread: loads models and runs experiments, while the window keeps drawing.
+//! The background threads: load models, run experiments, and check models when nothing else is to be done, while the window
+//! keeps drawing.
 //!
 //! The window submits what it wants now ([`Worker::submit`]); a newer request replaces a waiting one and stops a running
 //! one at its next layer. Results come back as [`Event`]s, folded into [`Live`], which is what the views read.
@@ -22,6 +23,7 @@ use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::hub::Hub;
 use crate::pyramid::LayerOverview;
+use crate::verify::Report;
 
 /// Number of a submitted request; newer is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,14 +71,25 @@ pub enum Event {
         run: RunId,
         message: String,
     },
+    Checked {
+        model: Arc<Model>,
+        report: Arc<Report>,
+    },
+    /// The check itself could not be made: its reference cannot be read.
+    CheckFailed {
+        model: Arc<Model>,
+        message: String,
+    },
 }
 
-/// The window's handle on the background threads. One runs experiments, one loads models; both live as long as it.
+/// The window's handle on the background threads. One runs experiments, one loads models, one checks them; they live as long
+/// as it.
 #[derive(Debug)]
 pub struct Worker {
     next: u64,
     runs: Arc<Mailbox<RunRequest>>,
     loads: Arc<Mailbox<String>>,
+    checks: Arc<Mailbox<Arc<Model>>>,
     events: Receiver<Event>,
 }
 
@@ -95,11 +108,13 @@ impl Worker {
         let outbox = Outbox { sender, wake };
         let runs = Arc::new(Mailbox::default());
         let loads = Arc::new(Mailbox::default());
-        threads::start(outbox, Arc::clone(&runs), Arc::clone(&loads), hub)?;
+        let checks = Arc::new(Mailbox::default());
+        threads::start(outbox, &runs, &loads, &checks, hub)?;
         Ok(Self {
             next: 0,
             runs,
             loads,
+            checks,
             events,
         })
     }
@@ -133,6 +148,12 @@ impl Worker {
         run
     }
 
+    /// Asks for a check of a model with the reference that lies beside it; it replaces any that is waiting or under way.
+    /// It is done while no run is, a step at a time.
+    pub fn check(&mut self, model: &Arc<Model>) {
+        self.checks.put(Arc::clone(model));
+    }
+
     /// The events since the last call, oldest first. Never waits.
     pub fn poll(&mut self) -> Vec<Event> {
         self.events.try_iter().collect()
@@ -148,5 +169,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.runs.close();
         self.loads.close();
+        self.checks.close();
     }
 }

@@ -1,4 +1,4 @@
-//! The two threads. A panic in a run or a load becomes an event. (Besides, only the tokenizer catches panics: those of a
+//! The three threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer catches panics: those of a
 //! library on a damaged file.)
 
 use std::collections::HashMap;
@@ -17,6 +17,10 @@ use crate::model::hub::Hub;
 use crate::model::load::{LoadError, LoadProgress, open_with};
 use crate::panics::catch;
 use crate::pyramid::LayerOverview;
+use crate::verify::{Check, Progress, Reference};
+
+/// How long no run may have been asked for before a check goes on.
+const QUIET: Duration = Duration::from_millis(150);
 
 /// Called after each event, from the worker's threads.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -54,17 +58,18 @@ impl Outbox {
 
 pub(super) fn start(
     outbox: Outbox,
-    runs: Arc<Mailbox<RunRequest>>,
-    loads: Arc<Mailbox<String>>,
+    runs: &Arc<Mailbox<RunRequest>>,
+    loads: &Arc<Mailbox<String>>,
+    checks: &Arc<Mailbox<Arc<Model>>>,
     hub: Hub,
 ) -> std::io::Result<()> {
-    let for_runs = outbox.clone();
-    std::thread::Builder::new()
-        .name("experiments".into())
-        .spawn(move || run_experiments(&for_runs, &runs))?;
-    std::thread::Builder::new()
-        .name("loading".into())
-        .spawn(move || load_models(&outbox, &loads, &hub))?;
+    let thread = |name: &str| std::thread::Builder::new().name(name.into());
+    let (to_runs, for_runs) = (outbox.clone(), Arc::clone(runs));
+    thread("experiments").spawn(move || run_experiments(&to_runs, &for_runs))?;
+    let (to_loads, for_loads) = (outbox.clone(), Arc::clone(loads));
+    thread("loading").spawn(move || load_models(&to_loads, &for_loads, &hub))?;
+    let (runs, checks) = (Arc::clone(runs), Arc::clone(checks));
+    thread("checking").spawn(move || check_models(&outbox, &checks, &runs))?;
     Ok(())
 }
 
@@ -252,5 +257,44 @@ impl LoadProgress for LoadReporter<'_> {
             });
         }
         self.mailbox.is_current(self.generation)
+    }
+}
+
+/// Checks models while no run is wanted: a step that is under way ends at its next layer once one is, and is done again
+/// later.
+fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<RunRequest>) {
+    while let Some(Taken {
+        request: model,
+        generation,
+    }) = checks.take()
+    {
+        let wanted = || runs.wait_for_quiet(QUIET) && checks.is_current(generation);
+        let mut go_on = || runs.is_quiet() && checks.is_current(generation);
+        let checked = catch(|| {
+            let reference = Reference::beside(&model.source).map_err(|error| error.to_string())?;
+            let mut check = Check::new(Arc::clone(&model), reference);
+            while wanted() {
+                if check.advance(&mut go_on) == Progress::Done {
+                    return Ok(Some(check.into_report()));
+                }
+            }
+            Ok(None)
+        });
+        let event = match checked {
+            // Another check is wanted, or none any more.
+            Ok(Ok(None)) => continue,
+            Ok(Ok(Some(report))) => Event::Checked {
+                model,
+                report: Arc::new(report),
+            },
+            Ok(Err(message)) => Event::CheckFailed { model, message },
+            Err(panic) => Event::CheckFailed {
+                model,
+                message: format!(
+                    "the check broke off on a fault of the program ({panic}); please report it"
+                ),
+            },
+        };
+        outbox.send(event);
     }
 }

@@ -353,6 +353,24 @@ fn damaged_sessions_are_taken_or_refused() {
     );
 }
 
+const REFERENCE: Parser = Parser {
+    parse: parsers::reference,
+    per_byte: 120,
+    besides: 64 << 10,
+};
+
+#[test]
+fn damaged_references_are_taken_or_refused() {
+    let seeds = seeds::reference();
+    REFERENCE.refuse_beginnings(&seeds);
+    REFERENCE.take_mutants(&seeds, Mutator::json);
+    let ids = format!(
+        r#"{{"schema_version":1,"source":"","cases":[{{"ids":[{}],"values":[{{"site":"logits","index":[0],"value":1,"tolerance":1}}]}}]}}"#,
+        many("0")
+    );
+    assert!(REFERENCE.run(ids.as_bytes()).is_ok());
+}
+
 const EDIT: Parser = Parser {
     parse: parsers::edit,
     per_byte: 8,
