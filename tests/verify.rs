@@ -68,7 +68,7 @@ fn every_family_obeys_the_laws_that_apply_to_it() {
         assert_eq!(report.first_failure(), None, "{}", folder.display());
         let skipped = report.invariants.iter();
         let skipped = skipped.filter(|i| i.status == Status::Skipped).count();
-        assert!(skipped <= 2, "{}: {}", folder.display(), report.summary());
+        assert!(skipped <= 3, "{}: {}", folder.display(), report.summary());
     }
     assert!(families.len() >= FAMILIES.len(), "{families:?}");
 }

@@ -154,34 +154,7 @@ impl Engine {
 
     /// Activations of the edited run at `sites`, in order of execution; the run is not kept.
     pub fn dump(&mut self, spec: &RunSpec, sites: &[Site]) -> Result<Vec<Dumped>, RunError> {
-        self.check(spec)?;
-        let plan = if spec.edits.is_empty() {
-            Plan::default()
-        } else {
-            self.unedited(spec, &mut Unwatched)?;
-            self.plan(spec)?
-        };
-        let record: BTreeSet<Site> = sites.iter().copied().collect();
-        let transformer = &self.model.transformer;
-        let mut forward = transformer.start(&spec.ids, &plan, &record)?;
-        let mut recorded = Activations::new();
-        while let Some(mut layer) = forward.step()? {
-            recorded.append(&mut layer);
-        }
-        let resid = forward.finish(None)?;
-        forward.logits(resid)?;
-        recorded.append(&mut forward.recorded());
-        recorded
-            .into_iter()
-            .map(|(site, value)| {
-                let shape = [&[1], value.dims()].concat();
-                Ok(Dumped {
-                    name: site.to_string(),
-                    shape,
-                    values: value.flatten_all()?.to_vec1()?,
-                })
-            })
-            .collect()
+        self.dump_while(spec, sites, &mut || true)
     }
 
     /// Bytes of the kept runs: maps, and residuals and z.

@@ -92,7 +92,7 @@ mod tests {
         for (text, place) in [
             (
                 r#"{"n_layer":2,"n_layer":3}"#,
-                "\"n_layer\" comes twice at line 1 column 21",
+                "\"n_layer\" comes twice at line 1 column 2",
             ),
             (r#"{"a":[{"b":1,"b":1}]}"#, "\"b\" comes twice"),
         ] {

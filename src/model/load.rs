@@ -84,15 +84,6 @@ pub enum LoadError {
         rows: usize,
         path: PathBuf,
     },
-    #[error(
-        "the config asks for {layers} layers, and the checkpoint has only {tensors} tensors: {}",
-        path.display()
-    )]
-    TooManyLayers {
-        layers: usize,
-        tensors: usize,
-        path: PathBuf,
-    },
     #[error("the checkpoint lacks the tensor `{tensor}` (nor has it with the model's prefix): {}", path.display())]
     MissingTensor { tensor: String, path: PathBuf },
     #[error(
@@ -178,15 +169,6 @@ pub fn open_with(
         spec,
         tokenizer,
     } = files;
-    // A layer has a tensor at least: a lying config must not make a list of millions.
-    let (layers, tensors) = (spec.n_layers, checkpoint.names().count());
-    if layers > tensors {
-        return Err(LoadError::TooManyLayers {
-            layers,
-            tensors,
-            path,
-        });
-    }
     let sizes = checkpoint
         .tensors()
         .filter(|tensor| !family.ignores(&tensor.name))

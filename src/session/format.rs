@@ -575,7 +575,8 @@ impl SavedSide {
         Self {
             top: logits(&side.top),
             answers: logits(&side.answers),
-            logit_diff: side.logit_diff.map(Value),
+            // What is not finite would be read back as absent.
+            logit_diff: side.logit_diff.filter(|d| d.is_finite()).map(Value),
         }
     }
 

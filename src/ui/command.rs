@@ -214,7 +214,7 @@ impl Command {
             Self::OpenModelFolder => "A folder with config.json and safetensors files",
             Self::OpenModelFile => "A .safetensors or .gguf file",
             Self::OpenFromHub => {
-                "owner/name: from the cache that Python uses, or downloaded into it"
+                "By owner/name: from the cache that Python uses, or downloaded into it"
             }
             Self::OpenDemo => "The small teaching model inside the program",
             Self::Verify => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::measure::{Precision, Tally, unravel};
 use crate::experiment::Pass;
 use crate::experiment::engine::Dumped;
+use crate::mask::Mask;
 use crate::model::site::{Part, Site};
 use crate::model::spec::{BlockOrder, Head, ModelSpec, Placement};
 
@@ -105,6 +106,9 @@ impl Law {
     /// Why the law says nothing about a model; `None` where it holds.
     pub(super) fn exemption(self, spec: &ModelSpec) -> Option<&'static str> {
         match (self, spec.placement) {
+            (Self::Mask, _) if spec.masks.iter().all(|mask| *mask == Mask::NONE) => {
+                Some("every query sees every key")
+            }
             (Self::ResidMid, _) if spec.order != BlockOrder::Sequential => {
                 Some("attention and MLP are added at once: there is no resid_mid")
             }

@@ -257,6 +257,8 @@ fn laws_that_a_form_of_model_exempts_are_skipped_with_the_reason() {
             .collect::<Vec<_>>()
     };
     assert_eq!(exempt(&|_| {}), []);
+    let both_ways = exempt(&|spec| spec.masks.fill(crate::mask::Mask::NONE));
+    assert_eq!(both_ways, [Law::Mask]);
     assert_eq!(exempt(&|spec| spec.head = Head::None), [Law::Lens]);
     let post = exempt(&|spec| spec.placement = Placement::Post);
     assert_eq!(post, [Law::ResidPost]);

@@ -215,7 +215,7 @@ fn millions_of_layers_are_refused_before_anything_is_made_for_them() {
         check_refused(
             model,
             |model| model.config[key] = json!(1 << 24),
-            &["16777216 layers", "tensors"],
+            &[key, "16777216", "1 to 1,024 layers"],
         );
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn plain(
     let n_heads = config.size("num_attention_heads")?;
     let n_positions = config.size("max_position_embeddings")?;
     let sizes = Sizes {
-        n_layers: config.size("num_hidden_layers")?,
+        n_layers: config.n_layers("num_hidden_layers")?,
         n_heads,
         n_kv_heads: n_heads,
         d_model,

@@ -159,6 +159,15 @@ impl<'a> Config<'a> {
             .ok_or_else(|| ConfigError::Missing { key: key.into() })
     }
 
+    /// How many layers there are. More than any model has are damage, and would make long lists.
+    pub(super) fn n_layers(&mut self, key: &'static str) -> Result<usize, ConfigError> {
+        const MOST: usize = 1024;
+        match self.size(key)? {
+            layers @ 1..=MOST => Ok(layers),
+            layers => Err(wrong(key, &layers.into(), "1 to 1,024 layers")),
+        }
+    }
+
     pub(super) fn optional_size(
         &mut self,
         key: &'static str,
@@ -278,7 +287,7 @@ impl<'a> Config<'a> {
             None => head_width(d_model, n_heads)?,
         };
         Ok(Sizes {
-            n_layers: self.size("num_hidden_layers")?,
+            n_layers: self.n_layers("num_hidden_layers")?,
             n_heads,
             n_kv_heads: self
                 .optional_size("num_key_value_heads")?

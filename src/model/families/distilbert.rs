@@ -40,7 +40,7 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
     let d_model = config.size("dim")?;
     let n_heads = config.size("n_heads")?;
     let sizes = Sizes {
-        n_layers: config.size("n_layers")?,
+        n_layers: config.n_layers("n_layers")?,
         n_heads,
         n_kv_heads: n_heads,
         d_model,

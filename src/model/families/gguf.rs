@@ -219,7 +219,7 @@ impl<'a> GgufConfig<'a> {
             None => head_width(d_model, n_heads)?,
         };
         Ok(Sizes {
-            n_layers: self.size("block_count")?,
+            n_layers: self.layers()?,
             n_heads,
             n_kv_heads: self
                 .optional_size("attention.head_count_kv")?
@@ -229,6 +229,17 @@ impl<'a> GgufConfig<'a> {
             d_mlp: self.size("feed_forward_length")?,
             n_vocab: self.n_vocab()?,
             n_ctx: self.size("context_length")?,
+        })
+    }
+
+    /// How many layers there are; each has a tensor at least, so a lying number makes no long lists.
+    fn layers(&self) -> Result<usize, ConfigError> {
+        let (layers, tensors) = (self.size("block_count")?, self.checkpoint.names().count());
+        if layers <= tensors {
+            return Ok(layers);
+        }
+        Err(ConfigError::Inconsistent {
+            reason: format!("{layers} layers would need more than the {tensors} tensors there are"),
         })
     }
 

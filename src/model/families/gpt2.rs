@@ -50,7 +50,7 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
     let d_model = config.size("n_embd")?;
     let n_heads = config.size("n_head")?;
     let sizes = Sizes {
-        n_layers: config.size("n_layer")?,
+        n_layers: config.n_layers("n_layer")?,
         n_heads,
         n_kv_heads: n_heads,
         d_model,

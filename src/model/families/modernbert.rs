@@ -71,7 +71,7 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
     let n_heads = config.size("num_attention_heads")?;
     let d_head = head_width(d_model, n_heads)?;
     let sizes = Sizes {
-        n_layers: config.size("num_hidden_layers")?,
+        n_layers: config.n_layers("num_hidden_layers")?,
         n_heads,
         n_kv_heads: n_heads,
         d_model,

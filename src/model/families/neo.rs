@@ -28,7 +28,7 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
     let d_model = config.size("hidden_size")?;
     let n_heads = config.size("num_heads")?;
     let sizes = Sizes {
-        n_layers: config.size("num_layers")?,
+        n_layers: config.n_layers("num_layers")?,
         n_heads,
         n_kv_heads: n_heads,
         d_model,

@@ -148,16 +148,21 @@ pub(super) fn from_gguf(config: &GgufConfig<'_>, d_head: usize) -> Result<Rotary
         .unwrap_or(d_head);
     let scaling = match config.text("rope.scaling.type").unwrap_or("none") {
         "none" => match config.tensor("rope_freqs.weight").transpose()? {
-            Some(divisors) if divisors.len() == width / 2 => RotaryScaling::Divisors(divisors),
-            Some(divisors) => {
+            None => RotaryScaling::None,
+            Some(divisors)
+                if divisors.len() == width / 2
+                    && divisors.iter().all(|d| d.is_finite() && *d > 0.0) =>
+            {
+                RotaryScaling::Divisors(divisors)
+            }
+            Some(_) => {
                 return Err(ConfigError::Inconsistent {
                     reason: format!(
-                        "rope_freqs.weight has {} values for {width} turned ones",
-                        divisors.len()
+                        "rope_freqs.weight does not hold {} finite frequencies above 0",
+                        width / 2
                     ),
                 });
             }
-            None => RotaryScaling::None,
         },
         "linear" => RotaryScaling::Linear {
             factor: config.number("rope.scaling.factor", 1.0)?,

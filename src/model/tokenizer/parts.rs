@@ -139,6 +139,16 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// What tokenizer.json would say.
     fn tokenizer(&self, vocab: Vocab) -> Result<Value, TokenizerError> {
+        match (&vocab, self.class) {
+            (Vocab::Merges(..), Class::Bert) => {
+                return Err(damaged("the folder", "it lacks vocab.txt".to_owned()));
+            }
+            (Vocab::Words(_), Class::Gpt2 | Class::Roberta | Class::Qwen2) => {
+                let problem = "it lacks vocab.json or merges.txt".to_owned();
+                return Err(damaged("the folder", problem));
+            }
+            _ => {}
+        }
         let added = self.added_tokens(vocab.tokens())?;
         let prefix = self.config["add_prefix_space"] == true;
         let byte_level = |use_regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": use_regex });
@@ -174,22 +184,15 @@ impl Parts<'_> {
                 json!({ "type": "WordPiece", "prefix": "##", "cleanup": true }),
             ),
         };
-        let model = match (vocab, self.class) {
-            (Vocab::Merges(vocab, merges), Class::Gpt2 | Class::Roberta | Class::Qwen2) => json!({
+        let model = match vocab {
+            Vocab::Merges(vocab, merges) => json!({
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": merges,
             }),
-            (Vocab::Words(vocab), Class::Bert) => json!({
+            Vocab::Words(vocab) => json!({
                 "type": "WordPiece", "unk_token": self.special("unk_token"), "continuing_subword_prefix": "##",
                 "max_input_chars_per_word": 100, "vocab": vocab,
             }),
-            (Vocab::Merges(..), Class::Bert) => {
-                return Err(damaged("the folder", "it lacks vocab.txt".to_owned()));
-            }
-            (Vocab::Words(_), _) => {
-                let problem = "it lacks vocab.json or merges.txt".to_owned();
-                return Err(damaged("the folder", problem));
-            }
         };
         Ok(json!({
             "version": "1.0", "truncation": null, "padding": null,
