@@ -53,10 +53,13 @@ def timed(f):
 
 def compare(name, theirs, our_command, rounds=args.rounds):
     theirs(), headscope(our_command)  # warm
-    pairs = [(timed(theirs), headscope(our_command)) for _ in range(rounds)]
+    report(name, [(timed(theirs), headscope(our_command)) for _ in range(rounds)])
+
+
+def report(name, pairs):
     a, b = (statistics.median(side) for side in zip(*pairs))
     ratio = statistics.median(x / y for x, y in pairs)
-    print(f"{name:34} TransformerLens {a:9.1f}   Headscope {b:8.1f}   ratio {ratio:6.2f}   ({rounds} pairs)", flush=True)
+    print(f"{name:34} TransformerLens {a:9.1f}   Headscope {b:8.1f}   ratio {ratio:6.2f}   ({len(pairs)} pairs)", flush=True)
 
 
 def forward():
@@ -111,9 +114,12 @@ def sweep():
             logits = model.unembed(model.ln_final(last))
             (logits[:, -1, 11] - logits[:, -1, 42]).tolist()
 
-    compare("sweep, against hook by hook", hook_by_hook, "sweep all", 3)
-    compare("sweep, against the expert's way", expert, "sweep all", max(3, args.rounds // 2))
-    compare("sweep at the read position", hook_by_hook, "sweep read", 3)
+    # Hook by hook takes most of a minute: two rounds, each compared with both of our sweeps.
+    headscope("sweep all"), headscope("sweep read")
+    rounds = [(timed(hook_by_hook), headscope("sweep all"), headscope("sweep read")) for _ in range(2)]
+    for i, name in ((1, "sweep, hook by hook"), (2, "sweep at the read position alone")):
+        report(name, [(round[0], round[i]) for round in rounds])
+    compare("sweep, the expert's way", expert, "sweep all", max(3, args.rounds // 2))
     rate = statistics.median(headscope("rate") for _ in range(9))
     took = statistics.median(headscope("sweep all") for _ in range(5))
     # Every head of layer l runs what follows its z in layer l, and the 11 - l layers after it, over 16 rows.

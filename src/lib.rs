@@ -15,8 +15,11 @@ pub mod pyramid;
 pub mod edit;
 pub mod model;
 
-// An experiment and its numbers; what is made of them; what is kept.
+// An experiment and its numbers, and whether they can be believed.
 pub mod experiment;
+pub mod verify;
+
+// What is made of them, and what is kept.
 pub mod figure;
 pub mod session;
 

@@ -246,12 +246,13 @@ fn gemma2_equals_candle_transformers() {
 
 #[test]
 fn gemma3_equals_candle_transformers() {
+    // One key/value head, as the small models have: theirs fails with more.
     for cap in [json!(null), json!(8.0)] {
         let ours = gemma(
             "gemma3_text",
             json!({
                 "rope_local_base_freq": 100.0, "sliding_window": 6, "sliding_window_pattern": 3,
-                "final_logit_softcapping": cap,
+                "final_logit_softcapping": cap, "num_key_value_heads": 1,
             }),
         );
         check_against(&ours, json!({ "sliding_window": 5 }));

@@ -2,11 +2,13 @@
 //!
 //! The unit tests beside the code do not need them; these show that files of the wild are read as their makers meant.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use headscope::model::checkpoint::{Checkpoint, Form, StoredType};
 use headscope::model::fingerprint::fingerprint;
 use headscope::model::tokenizer::{BosRule, Tokenizer};
+use serde_json::json;
 
 /// The folder of a model, or `None` (said aloud) where there is none.
 #[expect(
@@ -133,6 +135,98 @@ fn gpt2s_tokenizer_gives_the_published_ids() {
         .answer_id(prompt, &ids, " Mary", BosRule::Auto)
         .unwrap();
     assert_eq!(answer.id, 5335);
+}
+
+/// Checks that a folder without tokenizer.json gives the ids of `expected` on all texts.
+fn check_parts(folder: &Path, config: &serde_json::Value, expected: impl Fn(&str) -> Vec<u32>) {
+    let parts = Tokenizer::from_folder(folder, Some(config))
+        .unwrap()
+        .unwrap();
+    for text in TEXTS {
+        let ids = parts.encode(text, BosRule::Auto).unwrap();
+        assert_eq!(ids, expected(text), "{text:?}");
+    }
+}
+
+#[test]
+fn gpt2s_vocabulary_and_merges_give_the_same_ids_as_its_tokenizer_json() {
+    let Some(folder) = model("gpt2-tokenizer") else {
+        return;
+    };
+    let json = Tokenizer::from_file(&folder.join("tokenizer.json"), None).unwrap();
+    let plain = |text: &str| json.encode(text, BosRule::Auto).unwrap();
+    check_parts(&folder, &json!({ "model_type": "gpt2" }), plain);
+
+    // RoBERTa and OPT have the same merges, with their special tokens before the words.
+    let moved = tempfile::tempdir().unwrap();
+    let vocab = std::fs::read(folder.join("vocab.json")).unwrap();
+    let vocab: BTreeMap<String, u32> = serde_json::from_slice(&vocab).unwrap();
+    let specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"];
+    let n = specials.len() as u32;
+    let moved_vocab: BTreeMap<_, _> = (0..)
+        .zip(specials)
+        .map(|(id, token)| (token.to_owned(), id))
+        .chain(vocab.into_iter().map(|(token, id)| (token, id + n)))
+        .collect();
+    let write = |name: &str, text: &[u8]| std::fs::write(moved.path().join(name), text).unwrap();
+    write("vocab.json", &serde_json::to_vec(&moved_vocab).unwrap());
+    write(
+        "merges.txt",
+        &std::fs::read(folder.join("merges.txt")).unwrap(),
+    );
+    // GPT-2's own special token is no token of theirs: the one text with it is split otherwise.
+    let end = "<|endoftext|>";
+    let words = |text: &str| -> Vec<u32> {
+        let plain = |text: &str| json.encode(text, BosRule::Auto).unwrap();
+        let ids = match text.split_once(end) {
+            None => plain(text),
+            Some((before, after)) => {
+                let as_text = plain("<|")
+                    .into_iter()
+                    .chain(plain("endoftext"))
+                    .chain(plain("|>"));
+                [plain(before), as_text.collect(), plain(after)].concat()
+            }
+        };
+        ids.into_iter().map(|id| id + n).collect()
+    };
+    let roberta = |text: &str| [&[0], &words(text)[..], &[2]].concat();
+    check_parts(moved.path(), &json!({ "model_type": "roberta" }), roberta);
+    write(
+        "tokenizer_config.json",
+        br#"{"tokenizer_class":"GPT2Tokenizer","add_bos_token":true,"bos_token":"</s>","eos_token":"</s>","unk_token":"</s>"}"#,
+    );
+    let opt = |text: &str| [&[2], &words(text)[..]].concat();
+    check_parts(moved.path(), &json!({ "model_type": "opt" }), opt);
+}
+
+#[test]
+fn minilms_words_give_the_same_ids_as_its_tokenizer_json() {
+    let Some(folder) = model("all-minilm-l6-v2-fp16") else {
+        return;
+    };
+    let file = std::fs::read(folder.join("tokenizer.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    let words = file["model"]["vocab"].as_object().unwrap();
+    let mut lines = vec![""; words.len()];
+    for (word, id) in words {
+        lines[id.as_u64().unwrap() as usize] = word;
+    }
+    let parts = tempfile::tempdir().unwrap();
+    std::fs::write(parts.path().join("vocab.txt"), lines.join("\n") + "\n").unwrap();
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        std::fs::write(
+            parts.path().join(name),
+            std::fs::read(folder.join(name)).unwrap(),
+        )
+        .unwrap();
+    }
+    let json = Tokenizer::from_file(&folder.join("tokenizer.json"), None).unwrap();
+    let expected = |text: &str| json.encode(text, BosRule::Auto).unwrap();
+    check_parts(parts.path(), &json!({ "model_type": "bert" }), expected);
+    // Its config gone, the class's rules are the same.
+    std::fs::remove_file(parts.path().join("tokenizer_config.json")).unwrap();
+    check_parts(parts.path(), &json!({ "model_type": "bert" }), expected);
 }
 
 #[test]

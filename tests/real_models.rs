@@ -8,7 +8,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,73 +16,42 @@ use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::load::{Unreported, open};
 use headscope::model::site::Site;
 use headscope::prompt::BosRule;
+use headscope::verify::{Reference, Verdict, check};
 use serde_json::Value;
 
 fn check_reference(folder: &Path, model: &str) {
-    let reference = std::fs::read(folder.join("headscope-reference.json")).unwrap();
-    let reference: Value = serde_json::from_slice(&reference).unwrap();
-    let model = Arc::new(open(folder.join(model).to_str().unwrap(), &mut Unreported).unwrap());
+    let path = folder.join(model);
+    let source = path.to_str().unwrap();
+    let reference = Reference::beside(source).unwrap().unwrap();
+    let model = Arc::new(open(source, &mut Unreported).unwrap());
+    let report = check(Arc::clone(&model), Some(reference.clone()));
+    assert_eq!(report.first_failure(), None, "{}", report.summary());
+    assert_eq!(report.verdict(), Verdict::Checked);
+    // Nothing in the file was passed over.
+    let (compared, _) = report.reference.as_ref().unwrap().counts();
+    let written: usize = reference.cases.iter().map(|case| case.values.len()).sum();
+    assert_eq!(compared, written);
+    println!("{}: {}", model.name, report.summary());
+    assert!(compared > 50);
+
+    // The short way of the window gives the same logits as the whole run.
     let mut engine = Engine::new(Arc::clone(&model));
-    let mut compared = 0;
-    for case in reference["cases"].as_array().unwrap() {
-        let spec = support::spec_of_case(case, "");
-        let values = case["values"].as_array().unwrap();
-        let mut by_site: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-        for value in values {
-            by_site
-                .entry(value["site"].as_str().unwrap())
-                .or_default()
-                .push(value);
-        }
-        let sites: Vec<Site> = by_site.keys().map(|name| name.parse().unwrap()).collect();
-        let dumped = engine.dump(&spec, &sites).unwrap();
-        for activation in &dumped {
-            for value in &by_site[activation.name.as_str()] {
-                let index = value["index"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .zip(&activation.shape)
-                    .fold(0, |flat, (i, size)| {
-                        flat * size + i.as_u64().unwrap() as usize
-                    });
-                let (expected, tolerance) = (
-                    value["value"].as_f64().unwrap(),
-                    value["tolerance"].as_f64().unwrap(),
-                );
-                let found = f64::from(activation.values[index]);
-                assert!(
-                    (found - expected).abs() <= tolerance,
-                    "{} {} {}: {found} where {expected} ± {tolerance} is right",
-                    case["edits"],
-                    activation.name,
-                    value["index"]
-                );
-                compared += 1;
-            }
-        }
-        // The short way of the window gives the same logits as the whole run.
-        let position = spec.ids.len() - 1;
-        let outcome = engine
-            .run(
-                &RunSpec {
-                    position,
-                    ..spec.clone()
-                },
-                &mut Unwatched,
-            )
-            .unwrap();
+    for case in &reference.cases {
+        let spec = RunSpec {
+            contrast: case.contrast_ids.clone().map(Into::into),
+            edits: case.edits.clone(),
+            ..support::run_spec(&case.ids, &[])
+        };
+        let outcome = engine.run(&spec, &mut Unwatched).unwrap();
         let logits = outcome.after.unwrap_or(outcome.before).logits.unwrap();
         let whole = engine
             .dump(&spec, &[Site::Logits])
             .unwrap()
             .remove(0)
             .values;
-        let row = &whole[position * model.spec.n_vocab..];
+        let row = &whole[spec.position * model.spec.n_vocab..];
         support::close(&logits, row, 2e-4).unwrap();
     }
-    println!("{}: {compared} values agree", model.name);
-    assert!(compared > 50);
 }
 
 #[test]

@@ -87,6 +87,11 @@ fn a_prompt_without_a_mask_says_what_to_do_and_can_be_read_elsewhere() {
 fn without_a_head_the_readout_says_so_and_the_rest_works() {
     let mut window = opened("tiny-bert-base");
     assert!(has(&window, "No language-model head"));
+    // There is no position to choose: nothing is read.
+    window.get_by_label_contains("Token 2 ").click();
+    window.run_ok();
+    let (_, position) = asked(&window);
+    assert_eq!(position, ReadPosition::Usual);
     press(&mut window, Modifiers::NONE, Key::Space);
     settle(&mut window);
     assert!(has(&window, "L0H0 attention map"));

@@ -4,11 +4,14 @@
 #[path = "support/window.rs"]
 mod window;
 
+use std::path::Path;
+
 use egui::{Key, Modifiers, Shape, Theme};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use headscope::ids::HeadId;
 use headscope::session::{Prompt, ReadPosition};
 use headscope::ui::action::Action;
+use headscope::ui::command::Command;
 
 use window::{Window, open, press, step_until};
 
@@ -179,6 +182,43 @@ fn the_bundled_model_opens_with_its_prompt_and_runs() {
     for panel in ["Heads", "Attention", "Interventions", "Head", "Readout"] {
         assert!(harness.query_all_by_label(panel).count() > 0, "{panel}");
     }
+}
+
+#[test]
+fn the_chip_says_that_the_models_numbers_were_checked() {
+    let mut harness = demo();
+    step_until(&mut harness, "checked ✓");
+    // Again by name, and then the result is said aloud.
+    press(&mut harness, Modifiers::COMMAND, Key::K);
+    harness.event(egui::Event::Text("verify".into()));
+    harness.run_ok();
+    press(&mut harness, Modifiers::NONE, Key::Enter);
+    assert!(harness.query_by_label_contains("not checked").is_some());
+    step_until(&mut harness, "values of the reference agree");
+    assert!(harness.query_by_label_contains("checked ✓").is_some());
+}
+
+#[test]
+fn a_model_that_differs_from_its_reference_is_told_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/tiny-llama");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture.join(file), folder.path().join(file)).unwrap();
+    }
+    let source = folder.path().to_str().unwrap();
+    let mut harness = open(Some(source));
+    step_until(&mut harness, "invariants ✓");
+    let text = std::fs::read_to_string(fixture.join("headscope-reference.json")).unwrap();
+    let mut wrong: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let value = &mut wrong["cases"][0]["values"][0]["value"];
+    *value = (value.as_f64().unwrap() + 0.01).into();
+    let wrong = wrong.to_string();
+    std::fs::write(folder.path().join("headscope-reference.json"), wrong).unwrap();
+    harness.state().push(Action::Run(Command::Verify));
+    harness.run_ok();
+    step_until(&mut harness, "check failed: logits");
+    let notification = harness.query_by_label_contains("logits[0, 11, ");
+    assert!(notification.is_some());
 }
 
 #[test]

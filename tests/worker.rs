@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use headscope::experiment::{RunSpec, Side};
 use headscope::model::Model;
+use headscope::verify::Verdict;
 use headscope::worker::{Event, Live, RunId, Worker};
 
 use support::{fixture, run_spec};
@@ -139,6 +140,60 @@ fn a_model_that_cannot_be_opened_says_why() {
         "{message}"
     );
     assert_eq!(load(&mut worker, "demo").name, "demo");
+}
+
+#[test]
+fn a_model_is_checked_once_no_run_is_wanted() {
+    let mut worker = worker();
+    let model = load(&mut worker, fixture("models/tiny-llama").to_str().unwrap());
+    worker.check(&model);
+    // A window that is being used: the check waits.
+    let mut live = Live::default();
+    live.reset(model.spec.n_layers);
+    let started = Instant::now();
+    let mut last = started;
+    while started.elapsed() < Duration::from_millis(400) {
+        let run = worker.submit(&model, spec(&["L0H1=scale(2)"]), &[]);
+        live.submitted(run, spec(&["L0H1=scale(2)"]));
+        wait_for(&mut worker, |event| match event {
+            Event::Checked { .. } => panic!("checked between two runs"),
+            Event::RunDone { run: done, .. } => (*done == run).then_some(()),
+            _ => None,
+        });
+        last = Instant::now();
+    }
+    let report = wait_for(&mut worker, |event| match event {
+        Event::Checked { model: of, report } => {
+            assert!(Arc::ptr_eq(of, &model));
+            Some(Arc::clone(report))
+        }
+        Event::CheckFailed { message, .. } => panic!("{message}"),
+        _ => None,
+    });
+    assert!(last.elapsed() >= Duration::from_millis(100));
+    assert_eq!(report.verdict(), Verdict::Checked, "{}", report.summary());
+}
+
+#[test]
+fn a_reference_that_cannot_be_read_is_the_checks_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        let from = fixture("models/tiny-gpt2").join(file);
+        std::fs::copy(from, folder.path().join(file)).unwrap();
+    }
+    let reference = folder.path().join("headscope-reference.json");
+    std::fs::write(reference, r#"{"schema_version":1}"#).unwrap();
+    let mut worker = worker();
+    let model = load(&mut worker, folder.path().to_str().unwrap());
+    worker.check(&model);
+    let message = wait_for(&mut worker, |event| match event {
+        Event::CheckFailed { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    assert!(
+        message.contains("missing field `source`") && message.contains("headscope-reference.json"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -14,7 +14,8 @@ use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
 #[derive(Debug, Parser)]
 #[command(name = "headscope", version, args_conflicts_with_subcommands = true)]
 pub(super) struct Cli {
-    /// Opens the window with a session (NAME.headscope.json) or a model: `demo`, a folder, a .safetensors or a .gguf
+    /// Opens the window with a session (NAME.headscope.json) or a model: `demo`, a folder, a .safetensors, a .gguf, or a
+    /// hub id (owner/name[@revision])
     #[arg(value_name = "SESSION | MODEL")]
     pub(super) target: Option<String>,
     #[command(subcommand)]
@@ -31,6 +32,8 @@ pub(super) enum Command {
     Export(ExportArgs),
     /// Lists the families of models that can be opened
     Models(ModelsArgs),
+    /// Checks a model's numbers: what holds of any transformer, and a reference's values where there is one
+    Verify(VerifyArgs),
     /// Checks this machine: processor, memory, graphics, folders, and that the bundled model runs
     Doctor,
 }
@@ -90,10 +93,26 @@ pub(super) struct ModelsArgs {
     pub(super) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// `demo`, a folder, a .safetensors, a sharded index or a .gguf
+    #[arg(value_name = "MODEL")]
+    pub(super) model: String,
+    /// Values to compare with [default: headscope-reference.json beside the model]
+    #[arg(long, value_name = "FILE")]
+    pub(super) reference: Option<PathBuf>,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) compute: ComputeArgs,
+}
+
 /// A model or session, and the experiment.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, or a session (NAME.headscope.json)
+    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, a hub id (owner/name[@revision]), or a session
+    /// (NAME.headscope.json)
     #[arg(value_name = "MODEL | SESSION")]
     pub(super) target: String,
     #[command(flatten)]
@@ -449,6 +468,9 @@ mod tests {
                 "export", "demo", "--view", "heads", "-o", "x.png", "--scale", "0",
             ],
             &["doctor", "demo"],
+            &["verify"],
+            &["verify", "demo", "--prompt", "a"],
+            &["verify", "demo", "--reference"],
             &["demo", "extra"],
         ] {
             let error = parse(arguments).expect_err(&arguments.join(" "));

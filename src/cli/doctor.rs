@@ -8,7 +8,7 @@ use super::CliError;
 use super::args::ExperimentArgs;
 use super::opened::Opened;
 use crate::experiment::Readout;
-use crate::model::demo;
+use crate::model::{demo, memory};
 use crate::render::Backend;
 use crate::render::offscreen::Offscreen;
 use crate::session::paths;
@@ -19,8 +19,10 @@ pub(super) fn run() -> Result<(), CliError> {
     let system = format!("{} {}", std::env::consts::OS, std::env::consts::ARCH);
     line("system", &system);
     line("threads", &rayon::current_num_threads().to_string());
-    if let Some(bytes) = memory_bytes() {
-        line("memory", &format!("{:.1} GB", bytes as f64 / 1e9));
+    if let (Some(total), Some(free)) = (memory::total(), memory::available()) {
+        let gb = |bytes: u64| bytes as f64 / 1e9;
+        let text = format!("{:.1} GB, {:.1} GB of them free", gb(total), gb(free));
+        line("memory", &text);
     }
     line("graphics", &graphics());
     line("settings", &folder(paths::config_dir().as_deref()));
@@ -72,24 +74,4 @@ fn folder(path: Option<&Path>) -> String {
         "not there yet: ".to_owned()
     };
     format!("{state}{}", path.display())
-}
-
-/// The machine's memory, where the system tells it without a library.
-fn memory_bytes() -> Option<u64> {
-    if cfg!(target_os = "macos") {
-        let command = std::process::Command::new("sysctl")
-            .args(["-n", "hw.memsize"])
-            .output();
-        return String::from_utf8(command.ok()?.stdout)
-            .ok()?
-            .trim()
-            .parse()
-            .ok();
-    }
-    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let total = info
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

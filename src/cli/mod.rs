@@ -13,9 +13,11 @@ mod dump;
 mod export;
 mod models;
 mod opened;
+mod progress;
 mod report;
 mod run;
 mod table;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,6 +58,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
         Command::Dump(args) => dump::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Doctor => doctor::run(),
     };
     Start::Done(match result {

@@ -7,10 +7,11 @@ use anyhow::{Context as _, anyhow};
 
 use super::CliError;
 use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
+use super::progress::Progress;
 use crate::experiment::Outcome;
 use crate::experiment::engine::{Dumped, Engine, Unwatched};
 use crate::experiment::resolve::{self, Resolved};
-use crate::model::load::{self, Unreported};
+use crate::model::load;
 use crate::model::site::Site;
 use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
@@ -166,7 +167,10 @@ impl Opened {
         let spec = &self.resolved.spec;
         let numbers = Numbers::capture(outcome, dtype, spec.position, &self.answer_ids());
         let saved = Saved {
-            session: self.session.clone(),
+            session: Session {
+                model: self.model_ref().pinned_source(),
+                ..self.session.clone()
+            },
             record: Some(Record {
                 model_name: name.clone(),
                 fingerprint: fingerprint.clone(),
@@ -213,11 +217,12 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     warnings
 }
 
-fn open(source: &str) -> anyhow::Result<Engine> {
-    Ok(Engine::new(Arc::new(load::open(source, &mut Unreported)?)))
+pub(super) fn open(source: &str) -> anyhow::Result<Engine> {
+    let model = load::open(source, &mut Progress::default())?;
+    Ok(Engine::new(Arc::new(model)))
 }
 
-fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
+pub(super) fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
     let ComputeArgs { dtype, threads } = compute;
     if *dtype != Dtype::F32 {
         return Err(anyhow!(

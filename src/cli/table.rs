@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Report, Side, TopToken};
+use super::report::{ModelReport, Report, Side, TopToken};
 
 /// The whole output of `run` without `--json`. Warnings go elsewhere.
 pub(super) fn text(report: &Report) -> String {
@@ -12,17 +12,21 @@ pub(super) fn text(report: &Report) -> String {
     out
 }
 
-fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
-    let model = &report.model;
+/// The model in a line.
+pub(super) fn model_line(model: &ModelReport) -> String {
     let mut line = format!(
         "{}: {}, {} layers × {} heads, {}",
         model.name, model.family, model.n_layers, model.n_heads, model.dtype
     );
     if !model.stored.eq_ignore_ascii_case(model.dtype) {
-        write!(line, " (stored {})", model.stored)?;
+        line = format!("{line} (stored {})", model.stored);
     }
-    writeln!(out, "{line}")?;
-    writeln!(out, "{}", model.fingerprint)?;
+    line
+}
+
+fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(out, "{}", model_line(&report.model))?;
+    writeln!(out, "{}", report.model.fingerprint)?;
     let read = report
         .tokens
         .get(report.position)

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use super::compile::{EditError, Sources, compile};
 use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
+use crate::edit::Edit;
 use crate::model::Model;
+use crate::model::memory::{self, Looks, MemoryError, Need};
 use crate::model::plan::{Entry, Plan};
 use crate::model::scored::Scored;
 use crate::model::site::{Part, Site};
@@ -94,6 +96,8 @@ pub enum RunError {
     },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
     NoSuchPosition { position: usize, n_tokens: usize },
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     #[error("this model reads in both directions: it fills in masked tokens and generates none")]
     NotCausal,
     #[error("the model has no language-model head, so there are no logits to read")]
@@ -230,7 +234,33 @@ impl Engine {
                 n_tokens: spec.ids.len(),
             });
         }
+        let need = self.need(spec);
+        if need.bytes > memory::SMALL {
+            let gives_way = self.own.iter().filter(|run| run.ids != spec.ids);
+            let gives_way: usize = gives_way.map(KeptRun::bytes).sum();
+            let free = memory::available().map(|free| free + gives_way as u64);
+            memory::check(&need, free)?;
+        }
         Ok(())
+    }
+
+    /// What the passes that `spec` asks for will take, without those that are there already.
+    pub fn need(&self, spec: &RunSpec) -> Need {
+        let lacks = |run: &Option<KeptRun>, ids: &Arc<[u32]>| {
+            run.as_ref().is_none_or(|run| run.ids != *ids)
+        };
+        let contrast = spec.contrast.as_ref().filter(|ids| {
+            spec.edits.iter().any(Edit::needs_contrast) && lacks(&self.contrast, ids)
+        });
+        let runs = [
+            lacks(&self.own, &spec.ids),
+            contrast.is_some(),
+            !spec.edits.is_empty(),
+        ];
+        let n_runs = runs.into_iter().filter(|is_new| *is_new).count();
+        let n_tokens = spec.ids.len().max(contrast.map_or(0, |ids| ids.len()));
+        let shape = &self.model.spec;
+        Need::run(shape, n_tokens, n_runs, Looks::at(shape, n_tokens))
     }
 
     /// Prompt A's plain run: the kept one, or a new one.
@@ -241,9 +271,10 @@ impl Engine {
     ) -> Result<Pass, RunError> {
         let started = Instant::now();
         let n_layers = self.model.spec.n_layers;
-        let (mut run, restarted_at) = match self.own.take() {
-            Some(run) if run.ids == spec.ids => (run, n_layers),
-            _ => {
+        // What belongs to another prompt gives way before the new run grows.
+        let (mut run, restarted_at) = match self.own.take().filter(|run| run.ids == spec.ids) {
+            Some(run) => (run, n_layers),
+            None => {
                 self.edited = None;
                 let on_layer = &mut |maps: &_| watch.layer(Side::Before, maps);
                 (self.whole(&spec.ids, on_layer)?, 0)
@@ -276,7 +307,7 @@ impl Engine {
         n_positions: usize,
     ) -> Result<Plan, RunError> {
         if let Some(ids) = &spec.contrast
-            && spec.edits.iter().any(crate::edit::Edit::needs_contrast)
+            && spec.edits.iter().any(Edit::needs_contrast)
             && self.contrast.as_ref().is_none_or(|run| run.ids != *ids)
         {
             let ids = Arc::clone(ids);
@@ -439,20 +470,11 @@ impl KeptRun {
     }
 }
 
-/// How a run's maps are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looks {
-    /// All of them.
-    Kept,
-    /// q and k, from which a map is made where it is looked at.
-    OnDemand,
-}
-
 impl Looks {
     fn at(shape: &ModelSpec, n_tokens: usize) -> Self {
         let two_runs = 2 * size_of::<f32>() * shape.n_layers * shape.n_heads * n_tokens.pow(2);
         if two_runs <= MAPS_BUDGET {
-            Self::Kept
+            Self::Maps
         } else {
             Self::OnDemand
         }
@@ -463,7 +485,7 @@ impl Looks {
         (0..shape.n_layers)
             .flat_map(|layer| {
                 let parts = match self {
-                    Self::Kept => vec![Part::Pattern, Part::V],
+                    Self::Maps => vec![Part::Pattern, Part::V],
                     Self::OnDemand => [&Part::scored(shape, layer)[..], &[Part::V]].concat(),
                 };
                 parts.into_iter().map(move |part| Site::Block(layer, part))
@@ -481,7 +503,7 @@ impl Looks {
     ) -> Result<Option<LayerMaps>, RunError> {
         let mut take = |part| recorded.remove(&Site::Block(layer, part));
         let patterns = match self {
-            Self::Kept => {
+            Self::Maps => {
                 let Some(pattern) = take(Part::Pattern) else {
                     return Ok(None);
                 };

@@ -4,8 +4,10 @@
 
 mod asked;
 mod compile;
+mod dump;
 pub mod engine;
 mod generate;
+mod lens;
 mod maps;
 mod readout;
 pub mod resolve;
@@ -13,7 +15,9 @@ mod sweep;
 
 pub use asked::{EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
+pub use dump::While;
 pub use generate::{Generated, GeneratedToken};
+pub use lens::lens;
 pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 pub use sweep::SweepLogits;

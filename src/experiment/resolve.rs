@@ -66,8 +66,8 @@ pub enum ResolveError {
     )]
     NoBosRule,
     #[error(
-        "the model predicts the token that {mask} stands for, and prompt A has none: put {mask} into it, or say where \
-         the logits are to be read (--position last, or an index)"
+        "the model predicts the token that {mask} stands for, and prompt A has none: put {mask} into it, or choose \
+         another position to read at, `last` or an index (on the command line --position)"
     )]
     NoMask {
         /// As the prompt would have it.

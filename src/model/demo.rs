@@ -20,6 +20,9 @@ pub const FIRST_ANSWERS: [&str; 2] = [" London", " Warsaw"];
 /// The head that reads the prompt's answer; its α decides between the two.
 pub const FIRST_HEAD: HeadId = HeadId::new(1, 3);
 
+/// Values of Hugging Face's implementation on the same files (`scripts/make-reference.py`), for the check of the window.
+pub const REFERENCE: &str = include_str!("../../assets/models/demo/headscope-reference.json");
+
 const CONFIG: &[u8] = include_bytes!("../../assets/models/demo/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../../assets/models/demo/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../../assets/models/demo/tokenizer.json");

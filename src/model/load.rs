@@ -9,6 +9,8 @@ use candle_core::Tensor;
 use super::binding::{BlockSlot, RowOrder, Slot, Source};
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::families::{ConfigError, Family};
+use super::hub::{Hub, HubError, HubId};
+use super::memory::{self, MemoryError, Need};
 use super::spec::{Head, ModelSpec, Positions};
 use super::tensors::from_vec;
 use super::tokenizer::{Tokenizer, TokenizerError};
@@ -19,6 +21,23 @@ use super::{Model, demo, fingerprint};
 pub trait LoadProgress {
     /// `fraction` is 0 to 1. False stops the loading.
     fn report(&mut self, fraction: f32, what: &str) -> bool;
+}
+
+/// A download is the larger part of opening a model that is not there yet.
+const DOWNLOAD_SHARE: f32 = 0.9;
+
+/// Tells of one part of the whole.
+struct Span<'a> {
+    whole: &'a mut dyn LoadProgress,
+    from: f32,
+    to: f32,
+}
+
+impl LoadProgress for Span<'_> {
+    fn report(&mut self, fraction: f32, what: &str) -> bool {
+        let fraction = self.from + (self.to - self.from) * fraction;
+        self.whole.report(fraction, what)
+    }
 }
 
 /// Hears nothing and never stops.
@@ -37,10 +56,14 @@ pub enum LoadError {
     #[error("loading was stopped")]
     Stopped,
     #[error(
-        "`{name}` is no file or folder, and not `demo`; give a folder with config.json and model.safetensors, \
-         a .safetensors or a .gguf (hub ids are not read by this version: download the model first)"
+        "`{name}` is no file or folder, not `demo` and no hub id; give a folder with config.json and \
+         model.safetensors, a .safetensors, a .gguf, or a hub id such as owner/name or owner/name@revision"
     )]
     NotFound { name: String },
+    #[error(transparent)]
+    Hub(HubError),
+    #[error("{reason}: {}", path.display())]
+    Memory { reason: MemoryError, path: PathBuf },
     #[error("there is no config.json beside the weights, and they cannot be read without it: {}", path.display())]
     NoConfig { path: PathBuf },
     #[error(transparent)]
@@ -109,13 +132,43 @@ pub enum LoadError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// Opens `demo` or a path: a folder, a `.safetensors`, a sharded index or a `.gguf`.
+impl From<HubError> for LoadError {
+    fn from(error: HubError) -> Self {
+        match error {
+            HubError::Stopped => Self::Stopped,
+            error => Self::Hub(error),
+        }
+    }
+}
+
+/// Opens `demo`, a path (a folder, a `.safetensors`, a sharded index or a `.gguf`) or an id of the hub that the
+/// environment names.
 pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, LoadError> {
+    open_with(&Hub::from_env(), source, progress)
+}
+
+/// The same with another hub.
+pub fn open_with(
+    hub: &Hub,
+    source: &str,
+    progress: &mut dyn LoadProgress,
+) -> Result<Model, LoadError> {
+    let place = Place::of(source, hub, progress)?;
+    let progress = &mut Span {
+        whole: progress,
+        from: if place.downloaded {
+            DOWNLOAD_SHARE
+        } else {
+            0.0
+        },
+        to: 1.0,
+    };
     let started = Instant::now();
+    let revision = place.revision.clone();
     let files = if source == demo::NAME {
         demo::files()?
     } else {
-        Files::at(source)?
+        Files::at(place)?
     };
     let Files {
         name,
@@ -134,6 +187,16 @@ pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, Load
             path,
         });
     }
+    let sizes = checkpoint
+        .tensors()
+        .filter(|tensor| !family.ignores(&tensor.name))
+        .map(super::checkpoint::TensorInfo::n_elements);
+    memory::check(&Need::weights(sizes), memory::available()).map_err(|reason| {
+        LoadError::Memory {
+            reason,
+            path: path.clone(),
+        }
+    })?;
     let transformer = Reader {
         checkpoint: &checkpoint,
         family,
@@ -159,6 +222,7 @@ pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, Load
     Ok(Model {
         name,
         source: source.to_owned(),
+        revision,
         tokenizer,
         fingerprint: fingerprint::fingerprint(&checkpoint),
         stored: checkpoint
@@ -184,19 +248,55 @@ pub(super) struct Files {
     pub(super) tokenizer: Option<Tokenizer>,
 }
 
-impl Files {
-    fn at(source: &str) -> Result<Self, LoadError> {
+/// Where a model's files are, before any is opened.
+#[derive(Debug, Default)]
+struct Place {
+    path: PathBuf,
+    name: String,
+    revision: Option<String>,
+    downloaded: bool,
+}
+
+impl Place {
+    /// An existing path wins over a hub id.
+    fn of(source: &str, hub: &Hub, progress: &mut dyn LoadProgress) -> Result<Self, LoadError> {
         let path = PathBuf::from(source);
-        if !path.exists() {
-            return Err(LoadError::NotFound {
-                name: source.to_owned(),
+        if source == demo::NAME {
+            return Ok(Self::default());
+        }
+        if path.exists() {
+            return Ok(Self {
+                name: short_name(&path),
+                path,
+                ..Self::default()
             });
         }
+        let id = HubId::parse(source).ok_or_else(|| LoadError::NotFound {
+            name: source.to_owned(),
+        })?;
+        let progress = &mut Span {
+            whole: progress,
+            from: 0.0,
+            to: DOWNLOAD_SHARE,
+        };
+        let located = hub.locate(&id, progress)?;
+        Ok(Self {
+            path: located.path,
+            name: id.short_name().to_owned(),
+            revision: located.commit,
+            downloaded: located.downloaded,
+        })
+    }
+}
+
+impl Files {
+    fn at(place: Place) -> Result<Self, LoadError> {
+        let Place { path, name, .. } = place;
         let checkpoint = Checkpoint::open(&path)?;
         let (family, spec) = understand(&checkpoint, &path)?;
         let tokenizer = find_tokenizer(&checkpoint, &path)?;
         Ok(Self {
-            name: short_name(&path),
+            name,
             path,
             checkpoint,
             family,
@@ -229,7 +329,7 @@ pub(super) fn understand(
     }
 }
 
-/// tokenizer.json beside the weights, else the GGUF's own, else none.
+/// tokenizer.json beside the weights, else the GGUF's own or that of separate files, else none.
 fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokenizer>, LoadError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -247,6 +347,12 @@ fn find_tokenizer(checkpoint: &Checkpoint, path: &Path) -> Result<Option<Tokeniz
                 .map(Some)
                 .map_err(failed(path))
         }
+        (_, None) => match checkpoint.folder() {
+            Some(folder) => {
+                Tokenizer::from_folder(folder, checkpoint.config()).map_err(failed(folder))
+            }
+            None => Ok(None),
+        },
         _ => Ok(None),
     }
 }

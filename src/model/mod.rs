@@ -9,9 +9,11 @@ pub mod families;
 mod files;
 pub mod fingerprint;
 pub mod forward;
+pub mod hub;
 mod json;
 mod kernels;
 pub mod load;
+pub mod memory;
 pub mod plan;
 mod product;
 pub mod scored;
@@ -21,6 +23,7 @@ mod tensors;
 pub mod tokenizer;
 pub mod transformer;
 
+use self::hub::HubId;
 use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
@@ -30,8 +33,10 @@ use crate::prompt::Prompt;
 pub struct Model {
     /// Short name for people: `demo`, the folder's or the file's name.
     pub name: String,
-    /// MODEL as it was asked for: `demo` or a path.
+    /// MODEL as it was asked for: `demo`, a path or a hub id.
     pub source: String,
+    /// The commit that a hub id stood for.
+    pub revision: Option<String>,
     pub spec: ModelSpec,
     /// `None` where the model has none: tokens are then shown as ids.
     pub tokenizer: Option<Tokenizer>,
@@ -48,6 +53,14 @@ pub struct Model {
 }
 
 impl Model {
+    /// MODEL such that it stands for the same weights tomorrow: a hub id with its commit, where that is known.
+    pub fn pinned_source(&self) -> String {
+        match (&self.revision, HubId::parse(&self.source)) {
+            (Some(commit), Some(id)) => id.at(commit).to_string(),
+            _ => self.source.clone(),
+        }
+    }
+
     /// What is asked of the model where nothing else is, and two answers; `None` without a tokenizer.
     pub fn sample(&self) -> Option<(Prompt, Vec<String>)> {
         let tokenizer = self.tokenizer.as_ref()?;

@@ -22,7 +22,7 @@ pub use crate::prompt::{BosRule, Prompt};
 /// One open session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
-    /// MODEL as the command line takes it: `demo` or a path.
+    /// MODEL as the command line takes it: `demo`, a path or a hub id.
     pub model: String,
     pub experiment: Experiment,
     pub view: View,

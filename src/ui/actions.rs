@@ -12,6 +12,7 @@ use super::loading;
 use super::notifications::Level;
 use super::results::Load;
 use super::sheets::{Answer, Sheet};
+use super::verdict::Checking;
 use super::welcome;
 use super::work::Work;
 use crate::experiment::resolve::resolve;
@@ -102,6 +103,7 @@ impl App {
         self.ui.sheet = None;
         match answer {
             Answer::Close => {}
+            Answer::Do(action) => self.apply(action, ctx),
             Answer::SaveThen(then) => {
                 if let Some(path) = self.work.file.clone() {
                     if self.save_to(&path) {
@@ -146,7 +148,9 @@ impl App {
     pub(super) fn show_session(&mut self, opened: Opened) {
         let source = opened.saved.session.model.clone();
         match self.results.model.clone() {
-            Some(model) if model.source == source => self.adopt(opened, &model),
+            Some(model) if [&model.source, &model.pinned_source()].contains(&&source) => {
+                self.adopt(opened, &model);
+            }
             _ => self.load(source, Opening::Session(Box::new(opened))),
         }
     }
@@ -172,7 +176,30 @@ impl App {
                 self.results.load = Load::Failed { source, message };
             }
             Event::LoadCancelled { .. } => {}
+            Event::Checked { model, report } => self.checked(&model, Checking::Done(report)),
+            Event::CheckFailed { model, message } => {
+                self.checked(&model, Checking::Failed(message));
+            }
             event => self.results.live.apply(&event),
+        }
+    }
+
+    /// A failure is said aloud; that all is well only if the user asked.
+    fn checked(&mut self, model: &Arc<Model>, result: Checking) {
+        let Some(by_user) = self.results.checked(model, result) else {
+            return;
+        };
+        let name = &model.name;
+        match (&self.results.checking, self.results.checking.failure()) {
+            (_, Some(failure)) => {
+                let text = format!("The check of {name} failed: {failure}");
+                self.ui.notifications.warn(text);
+            }
+            (Checking::Done(report), None) if by_user => {
+                let text = format!("Checked {name}: {}", report.summary());
+                self.ui.notifications.info(text);
+            }
+            _ => {}
         }
     }
 
@@ -282,10 +309,13 @@ impl App {
                     }),
                 }
             });
-        Saved {
-            session: self.work.session.clone(),
-            record,
+        let mut session = self.work.session.clone();
+        if let Some(model) = &self.results.model
+            && model.source == session.model
+        {
+            session.model = model.pinned_source();
         }
+        Saved { session, record }
     }
 
     /// Says whether it worked.

@@ -75,6 +75,7 @@ impl Availability {
             Command::Restore | Command::DropRecovered => self.has_recovered,
             Command::Save
             | Command::SaveAs
+            | Command::Verify
             | Command::FocusPrompt
             | Command::FocusContrast
             | Command::BosAuto

@@ -15,7 +15,9 @@ use crate::figure::Format;
 pub enum Command {
     OpenModelFolder,
     OpenModelFile,
+    OpenFromHub,
     OpenDemo,
+    Verify,
     OpenSession,
     CancelLoad,
     Save,
@@ -83,7 +85,9 @@ impl Command {
         let mut all = vec![
             C::OpenModelFolder,
             C::OpenModelFile,
+            C::OpenFromHub,
             C::OpenDemo,
+            C::Verify,
             C::OpenSession,
             C::CancelLoad,
             C::Save,
@@ -145,7 +149,9 @@ impl Command {
         let text = match self {
             Self::OpenModelFolder => "Open model folder…",
             Self::OpenModelFile => "Open model file…",
+            Self::OpenFromHub => "Open model from hub…",
             Self::OpenDemo => "Open the bundled model",
+            Self::Verify => "Verify the model",
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
@@ -207,7 +213,13 @@ impl Command {
         match self {
             Self::OpenModelFolder => "A folder with config.json and safetensors files",
             Self::OpenModelFile => "A .safetensors or .gguf file",
+            Self::OpenFromHub => {
+                "owner/name: from the cache that Python uses, or downloaded into it"
+            }
             Self::OpenDemo => "The small teaching model inside the program",
+            Self::Verify => {
+                "What holds of any transformer, and a reference’s values where there is one"
+            }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
@@ -306,7 +318,9 @@ impl Command {
             Self::Palette => vec![key(CTRL, Key::K), key(CTRL_SHIFT, Key::P)],
             Self::Notifications => vec![key(CTRL_SHIFT, Key::N)],
             Self::Keyboard => vec![key(PLAIN, Key::F1)],
-            Self::OpenDemo
+            Self::OpenFromHub
+            | Self::OpenDemo
+            | Self::Verify
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -324,7 +338,11 @@ impl Command {
     /// The menu that it stands in, and the group there; groups are parted by lines.
     pub const fn menu(self) -> (Menu, u8) {
         match self {
-            Self::OpenModelFolder | Self::OpenModelFile | Self::OpenDemo => (Menu::File, 0),
+            Self::OpenModelFolder
+            | Self::OpenModelFile
+            | Self::OpenFromHub
+            | Self::OpenDemo
+            | Self::Verify => (Menu::File, 0),
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }

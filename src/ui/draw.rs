@@ -10,6 +10,7 @@ use super::prompt_bar::{self, Which};
 use super::results::Load;
 use super::theme::{Theme, space};
 use super::{file_drop, icons, loading, menus, sheets, status_bar, token_strip, welcome};
+use crate::model::spec::Head;
 
 impl App {
     pub fn draw(&mut self, ui: &mut egui::Ui) {
@@ -43,6 +44,7 @@ impl App {
         let bar = menus::Bar {
             theme,
             model: self.results.model.as_deref(),
+            checking: &self.results.checking,
             settings: &self.settings,
             undo: self.work.history.undo_label(),
             redo: self.work.history.redo_label(),
@@ -98,6 +100,11 @@ impl App {
                 resolved,
                 resolution: self.results.resolution_number(),
                 position: self.work.session.experiment.position,
+                has_logits: self
+                    .results
+                    .model
+                    .as_ref()
+                    .is_none_or(|model| model.spec.head != Head::None),
                 focus: &self.ui.focus,
                 actions: &self.ui.queue,
             });
@@ -186,7 +193,7 @@ impl App {
         {
             self.ui.palette = None;
         }
-        if let Some(sheet) = &self.ui.sheet {
+        if let Some(sheet) = &mut self.ui.sheet {
             self.ui.answer = sheets::show(sheet, theme, ctx);
         }
         self.ui.notifications.show(theme, ctx);

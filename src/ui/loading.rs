@@ -7,6 +7,7 @@ use super::command::Command;
 use super::icons;
 use super::results::Load;
 use super::theme::{Theme, space};
+use crate::model::hub::HubId;
 
 /// The page without a model.
 pub(super) fn page(theme: &Theme, load: &Load, actions: &ActionQueue, ui: &mut egui::Ui) {
@@ -41,7 +42,8 @@ pub(super) fn page(theme: &Theme, load: &Load, actions: &ActionQueue, ui: &mut e
                 ui.heading("No model is open");
                 ui.add_space(space::S);
                 ui.weak(
-                    "Open a folder with config.json and safetensors files, or a .gguf file; dropping it here works too",
+                    "Open a folder with config.json and safetensors files, a .gguf file, or a model of the hub; \
+                     dropping files here works too",
                 );
                 ui.add_space(space::L);
                 choices(None, actions, ui);
@@ -94,6 +96,7 @@ fn choices(failed: Option<&str>, actions: &ActionQueue, ui: &mut egui::Ui) {
     for command in [
         Command::OpenModelFolder,
         Command::OpenModelFile,
+        Command::OpenFromHub,
         Command::OpenDemo,
     ] {
         if choice(ui, &command.text())
@@ -116,10 +119,13 @@ fn progress(theme: &Theme, fraction: f32, ui: &mut egui::Ui) {
     ui.add(bar);
 }
 
-/// The last part of a path; `demo` by its own name.
+/// The last part of a path; hub ids whole; `demo` by its own name.
 pub(super) fn short(source: &str) -> String {
     if source == "demo" {
         return "the bundled model".into();
+    }
+    if HubId::parse(source).is_some() {
+        return source.to_owned();
     }
     std::path::Path::new(source)
         .file_name()

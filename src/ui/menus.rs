@@ -7,8 +7,10 @@ use super::availability::Availability;
 use super::command::Command;
 use super::icons::{self, Icon};
 use super::theme::{Theme, space};
+use super::verdict::Checking;
 use crate::export::ExportView;
 use crate::model::Model;
+use crate::model::memory::amount;
 use crate::session::settings::Settings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ impl Menu {
 pub(super) struct Bar<'a> {
     pub theme: &'a Theme,
     pub model: Option<&'a Model>,
+    pub checking: &'a Checking,
     pub settings: &'a Settings,
     pub undo: Option<&'a str>,
     pub redo: Option<&'a str>,
@@ -222,29 +225,58 @@ impl Bar<'_> {
             format!("{} (stored {})", model.dtype, model.stored)
         };
         let text = format!(
-            "{}  ·  {} layers × {} heads  ·  {numbers}",
-            model.name, spec.n_layers, spec.n_heads
+            "{}  ·  {} layers × {} heads  ·  {numbers}  ·  {}",
+            model.name,
+            spec.n_layers,
+            spec.n_heads,
+            self.checking.word()
         );
-        let chip = egui::Button::new(&text)
-            .fill(self.theme.accent_fill)
+        let (color, fill) = if self.checking.failure().is_some() {
+            (self.theme.warn, self.theme.warn_fill)
+        } else {
+            (self.theme.text, self.theme.accent_fill)
+        };
+        let is_good = self.checking.is_good();
+        // Room for the check mark after the text.
+        let shown = if is_good {
+            format!("{text}{GUTTER}")
+        } else {
+            text.clone()
+        };
+        let chip = egui::Button::new(egui::RichText::new(shown).color(color))
+            .fill(fill)
             .stroke(egui::Stroke::NONE)
             .corner_radius(space::M as u8)
             .min_size(egui::vec2(0.0, space::ROW));
-        let response = padded(ui, chip).on_hover_ui(|ui| model_details(ui, model));
+        let response = padded(ui, chip).on_hover_ui(|ui| self.details(ui, model));
         response.widget_info(|| {
-            egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Model {text}"))
+            let mark = if is_good { " ✓" } else { "" };
+            let label = format!("Model {text}{mark}");
+            egui::WidgetInfo::labeled(egui::Role::Button, true, label)
         });
+        if is_good {
+            let mut end = response.rect;
+            end.min.x = end.max.x - space::M - space::L;
+            icons::paint(ui, Icon::Check, end, self.theme.success);
+        }
         egui::Popup::menu(&response).show(|ui| {
-            model_details(ui, model);
+            self.details(ui, model);
             ui.separator();
             for command in [
+                Command::Verify,
                 Command::OpenModelFolder,
                 Command::OpenModelFile,
+                Command::OpenFromHub,
                 Command::OpenDemo,
             ] {
                 self.item(ui, command, &command.text());
             }
         });
+    }
+
+    fn details(&self, ui: &mut egui::Ui, model: &Model) {
+        model_details(ui, model);
+        self.checking.details(self.theme, ui);
     }
 
     fn run(&self, command: Command) {
@@ -282,7 +314,7 @@ fn model_details(ui: &mut egui::Ui, model: &Model) {
                 ("Context", format!("{} tokens", spec.n_ctx)),
                 ("Computed in", model.dtype.to_owned()),
                 ("Stored as", model.stored.clone()),
-                ("Weights", super::status_bar::bytes(model.weight_bytes)),
+                ("Weights", amount(model.weight_bytes as u64)),
                 ("Loaded in", format!("{:.0} ms", model.load_millis)),
             ];
             for (name, value) in rows {

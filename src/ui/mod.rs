@@ -28,6 +28,7 @@ mod state;
 mod status_bar;
 pub mod theme;
 mod token_strip;
+mod verdict;
 pub mod views;
 mod welcome;
 pub mod widgets;

@@ -30,7 +30,14 @@ impl App {
         match command {
             Command::OpenModelFolder => self.ask_path(Purpose::ModelFolder, "", ctx),
             Command::OpenModelFile => self.ask_path(Purpose::ModelFile, "", ctx),
+            Command::OpenFromHub => {
+                self.ui.sheet = Some(Sheet::Hub {
+                    id: String::new(),
+                    is_new: true,
+                });
+            }
             Command::OpenDemo => self.apply(Action::OpenModel("demo".into()), ctx),
+            Command::Verify => self.results.ask_check(true),
             Command::OpenSession => self.ask_path(Purpose::OpenSession, "", ctx),
             Command::CancelLoad => self.apply(Action::CancelLoad, ctx),
             Command::Save => match self.work.file.clone() {

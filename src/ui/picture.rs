@@ -7,6 +7,7 @@ use std::time::Duration;
 use image::RgbaImage;
 
 use super::app::{App, Setup, prepare};
+use super::verdict::Checking;
 use super::work::Work;
 use crate::figure::Theme;
 use crate::model::Model;
@@ -75,6 +76,7 @@ pub fn render(scene: Scene) -> Result<RgbaImage, PictureError> {
     };
     let mut app = App::showing(setup, model, Work::new(session, file));
     app.finish_run()?;
+    app.finish_check()?;
     let frame = Frame {
         size,
         pixels_per_point,
@@ -109,6 +111,16 @@ impl App {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Checks what is shown, so that equal windows give equal pictures.
+    fn finish_check(&mut self) -> Result<(), PictureError> {
+        self.results.want_check();
+        while matches!(self.results.checking, Checking::Asked { .. }) {
+            let event = self.results.worker.wait(PATIENCE);
+            self.handle(event.ok_or(PictureError::Patience)?);
+        }
+        Ok(())
     }
 }
 

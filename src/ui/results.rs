@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::verdict::Checking;
 use crate::experiment::resolve::{Resolved, resolve};
 use crate::experiment::{Outcome, Pass};
 use crate::ids::HeadId;
@@ -33,6 +34,7 @@ pub(super) struct Results {
     pub live: Live,
     pub model: Option<Arc<Model>>,
     pub load: Load,
+    pub checking: Checking,
     resolution: Option<Resolution>,
     /// Number of the newest resolution.
     count: u64,
@@ -53,6 +55,7 @@ impl Results {
             live: Live::default(),
             model: None,
             load: Load::default(),
+            checking: Checking::default(),
             resolution: None,
             count: 0,
         }
@@ -63,6 +66,7 @@ impl Results {
         self.live.reset(model.spec.n_layers);
         self.model = Some(model);
         self.load = Load::Idle;
+        self.checking = Checking::default();
         self.resolution = None;
     }
 
@@ -97,6 +101,32 @@ impl Results {
             let run = self.worker.submit(model, Arc::clone(&spec), looked_at);
             self.live.submitted(run, spec);
         }
+    }
+
+    /// Asks for the check of a model that has had none.
+    pub(super) fn want_check(&mut self) {
+        if matches!(self.checking, Checking::NotAsked) {
+            self.ask_check(false);
+        }
+    }
+
+    pub(super) fn ask_check(&mut self, by_user: bool) {
+        if let Some(model) = &self.model {
+            self.worker.check(model);
+            self.checking = Checking::Asked { by_user };
+        }
+    }
+
+    /// Takes a check's result in, unless it is another model's. Says whether the user had asked for it.
+    pub(super) fn checked(&mut self, model: &Arc<Model>, result: Checking) -> Option<bool> {
+        let is_this = self.model.as_ref().is_some_and(|m| Arc::ptr_eq(m, model));
+        let Checking::Asked { by_user } = self.checking else {
+            return None;
+        };
+        is_this.then(|| {
+            self.checking = result;
+            by_user
+        })
     }
 
     pub(super) fn resolved(&self) -> Option<&Resolved> {

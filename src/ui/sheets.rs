@@ -1,14 +1,21 @@
-//! Dialogs inside the window: all keys, about, and what to do with unsaved work.
+//! Dialogs inside the window: all keys, about, a model of the hub, and what to do with unsaved work.
 
 use super::action::Action;
 use super::command::Command;
 use super::theme::{Theme, space};
+use crate::model::hub::HubId;
 
 /// The open dialog.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Sheet {
     Keyboard,
     About,
+    /// A model of the hub, by its id as far as it is typed.
+    Hub {
+        id: String,
+        /// The field has not had the keyboard yet.
+        is_new: bool,
+    },
     /// Work would be lost by what the user asked for.
     Unsaved {
         then: Box<Action>,
@@ -19,11 +26,12 @@ pub(super) enum Sheet {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answer {
     Close,
+    Do(Action),
     SaveThen(Action),
     Discard(Action),
 }
 
-pub(super) fn show(sheet: &Sheet, theme: &Theme, ctx: &egui::Context) -> Option<Answer> {
+pub(super) fn show(sheet: &mut Sheet, theme: &Theme, ctx: &egui::Context) -> Option<Answer> {
     let mut answer = None;
     let modal = egui::Modal::new(egui::Id::unique("sheet"))
         .backdrop_color(theme.backdrop)
@@ -37,6 +45,7 @@ pub(super) fn show(sheet: &Sheet, theme: &Theme, ctx: &egui::Context) -> Option<
                 about(ui);
                 close_button(ui, &mut answer);
             }
+            Sheet::Hub { id, is_new } => answer = hub(id, is_new, theme, ui),
             Sheet::Unsaved { then } => answer = unsaved(then, theme, ui),
         });
     if modal.should_close() {
@@ -90,6 +99,50 @@ fn about(ui: &mut egui::Ui) {
     ui.add_space(space::S);
     ui.weak("Under the MIT licence or the Apache licence 2.0, as you choose");
     ui.weak("The colour maps, fonts and libraries inside keep their own licences");
+}
+
+/// Nothing is sent while the id is typed.
+fn hub(id: &mut String, is_new: &mut bool, theme: &Theme, ui: &mut egui::Ui) -> Option<Answer> {
+    ui.set_max_width(420.0);
+    ui.heading("Open model from hub");
+    ui.add_space(space::S);
+    ui.label("owner/name, also with @revision or /file.gguf");
+    ui.add_space(space::XS);
+    let field = egui::TextEdit::singleline(id)
+        .hint_text("openai-community/gpt2")
+        .desired_width(f32::INFINITY)
+        .margin(space::S)
+        .id_salt("hub id")
+        .show(ui)
+        .response
+        .response;
+    field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::TextInput, true, "Hub id"));
+    if std::mem::take(is_new) {
+        field.request_focus();
+    }
+    let is_id = HubId::parse(id.trim()).is_some();
+    ui.add_space(space::XS);
+    // As high with a message as without.
+    let problem = if is_id || id.trim().is_empty() {
+        "What the cache lacks is downloaded"
+    } else {
+        "This is no hub id"
+    };
+    ui.weak(problem);
+    ui.add_space(space::L);
+    let enter = ui.input(|input| input.key_pressed(egui::Key::Enter));
+    let mut answer = None;
+    ui.horizontal(|ui| {
+        let open = egui::Button::new(egui::RichText::new("Open").color(theme.on_accent));
+        let open = ui.add_enabled(is_id, open.fill(theme.accent));
+        if open.clicked() || (is_id && enter) {
+            answer = Some(Answer::Do(Action::OpenModel(id.trim().to_owned())));
+        }
+        if ui.button("Cancel").clicked() {
+            answer = Some(Answer::Close);
+        }
+    });
+    answer
 }
 
 fn unsaved(then: &Action, theme: &Theme, ui: &mut egui::Ui) -> Option<Answer> {

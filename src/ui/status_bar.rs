@@ -4,6 +4,7 @@ use super::action::{Action, ActionQueue};
 use super::command::Command;
 use super::theme::{Theme, space};
 use crate::model::Model;
+use crate::model::memory::amount;
 use crate::render::Backend;
 use crate::worker::Live;
 
@@ -73,7 +74,7 @@ impl StatusBar {
         let Some(resident) = self.resident_bytes else {
             return;
         };
-        ui.weak(bytes(resident)).on_hover_ui(|ui| {
+        ui.weak(amount(resident as u64)).on_hover_ui(|ui| {
             egui::Grid::new("memory")
                 .num_columns(2)
                 .min_row_height(space::L)
@@ -86,7 +87,7 @@ impl StatusBar {
                         ("Maps on the GPU", cx.backend.memory_bytes() as usize),
                     ] {
                         ui.weak(name);
-                        ui.label(bytes(size));
+                        ui.label(amount(size as u64));
                         ui.end_row();
                     }
                 });
@@ -168,35 +169,4 @@ fn map_bytes(live: &Live) -> usize {
         .flat_map(|pass| pass.layers.iter().flatten())
         .map(|layer| layer.maps.patterns.bytes())
         .sum()
-}
-
-/// A size for people: `63 MB`.
-pub(super) fn bytes(count: usize) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 1 && value < 9.95);
-    format!("{value:.digits$} {}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_are_short() {
-        for (count, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (63_400_000, "63 MB"),
-            (1_234_000_000, "1.2 GB"),
-            (999_600, "1.0 MB"),
-        ] {
-            assert_eq!(bytes(count), text);
-        }
-    }
 }

@@ -50,6 +50,8 @@ pub(super) struct Context<'a> {
     /// Changes whenever `resolved` does.
     pub resolution: u64,
     pub position: ReadPosition,
+    /// Without logits no position is read.
+    pub has_logits: bool,
     pub focus: &'a Focus,
     pub actions: &'a ActionQueue,
 }
@@ -191,7 +193,7 @@ fn chip_a(
     let theme = cx.theme;
     let id = ui.scope_id().with(("a", index));
     let response = ui.interact(rect, id, Sense::click());
-    let is_read = index == cx.resolved.spec.position;
+    let is_read = cx.has_logits && index == cx.resolved.spec.position;
     let hovered = matches!(cx.focus.hovered_positions(), Some((q, k)) if q == index || k == index);
     let odd = bos_problem(cx.resolved, index);
     let fill = if hovered || response.hovered() {
@@ -239,16 +241,18 @@ fn chip_a(
         if unpaired {
             ui.weak(unpaired_reason(cx.resolved));
         }
-        ui.weak(if is_read {
-            "The logits are read here"
-        } else {
-            "Click to read the logits here"
-        });
+        if cx.has_logits {
+            ui.weak(if is_read {
+                "The logits are read here"
+            } else {
+                "Click to read the logits here"
+            });
+        }
     });
     if response.hovered() {
         cx.actions.push(Action::Hover(Item::Token(index)));
     }
-    if response.clicked() {
+    if response.clicked() && cx.has_logits {
         let position = if cx.position == ReadPosition::At(index) {
             ReadPosition::Usual
         } else {

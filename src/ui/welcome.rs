@@ -75,7 +75,7 @@ impl FirstSteps {
                 (
                     2,
                     self.ablated,
-                    "Press Space: the head is ablated, and the next token changes",
+                    "Press Space: the head is ablated, and the prediction changes",
                 ),
                 (3, self.scaled, "Drag its α: the logits follow"),
             ] {

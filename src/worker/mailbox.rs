@@ -1,6 +1,7 @@
 //! A place for one waiting request: a newer one replaces it, and tells whoever works on an older one to stop.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub(super) struct Mailbox<T> {
@@ -14,6 +15,8 @@ struct State<T> {
     /// Grows with every put, cancel and close; work begun at an older count is superseded.
     generation: u64,
     closed: bool,
+    /// When the last request was done with; `None` while one is being worked on.
+    done_at: Option<Instant>,
 }
 
 /// A request taken out, with what tells whether it is still wanted.
@@ -30,6 +33,7 @@ impl<T> Default for Mailbox<T> {
                 waiting: None,
                 generation: 0,
                 closed: false,
+                done_at: Some(Instant::now()),
             }),
             changed: Condvar::new(),
         }
@@ -41,7 +45,7 @@ impl<T> Mailbox<T> {
         let mut state = self.lock();
         state.waiting = Some(request);
         state.generation += 1;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Drops what waits, and stops what is being worked on.
@@ -57,17 +61,20 @@ impl<T> Mailbox<T> {
         state.waiting = None;
         state.generation += 1;
         state.closed = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
-    /// Waits for a request; `None` once closed.
+    /// Waits for a request; `None` once closed. Whoever takes one is done with it when it asks for the next.
     pub(super) fn take(&self) -> Option<Taken<T>> {
         let mut state = self.lock();
+        state.done_at = Some(Instant::now());
+        self.changed.notify_all();
         loop {
             if state.closed {
                 return None;
             }
             if let Some(request) = state.waiting.take() {
+                state.done_at = None;
                 return Some(Taken {
                     request,
                     generation: state.generation,
@@ -78,6 +85,35 @@ impl<T> Mailbox<T> {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits until nothing has waited or been worked on for a while; false once closed.
+    pub(super) fn wait_for_quiet(&self, quiet: Duration) -> bool {
+        let mut state = self.lock();
+        while !state.closed {
+            let idle = match (&state.waiting, state.done_at) {
+                (None, Some(done_at)) => Some(done_at.elapsed()),
+                _ => None,
+            };
+            state = match idle.map(|idle| quiet.checked_sub(idle)) {
+                Some(None | Some(Duration::ZERO)) => return true,
+                Some(Some(rest)) => {
+                    let waited = self.changed.wait_timeout(state, rest);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        false
+    }
+
+    /// Whether nothing waits or is being worked on.
+    pub(super) fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.waiting.is_none() && state.done_at.is_some()
     }
 
     /// Whether nothing newer has come since `generation` was taken.
@@ -94,6 +130,30 @@ impl<T> Mailbox<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_begins_when_the_last_request_is_done() {
+        const QUIET: Duration = Duration::from_millis(20);
+        let mailbox = Mailbox::default();
+        assert!(mailbox.wait_for_quiet(QUIET));
+        mailbox.put(1);
+        std::thread::scope(|scope| {
+            let quiet_at = scope.spawn(|| {
+                assert!(mailbox.wait_for_quiet(QUIET));
+                Instant::now()
+            });
+            mailbox.take().unwrap();
+            std::thread::sleep(3 * QUIET);
+            assert!(!quiet_at.is_finished(), "the request is being worked on");
+            let done_at = Instant::now();
+            // Asking for the next says that the last is done; closing lets this thread go on.
+            let next = scope.spawn(|| mailbox.take().is_none());
+            assert!(quiet_at.join().unwrap() >= done_at + QUIET);
+            mailbox.close();
+            assert!(next.join().unwrap());
+        });
+        assert!(!mailbox.wait_for_quiet(QUIET), "closed");
+    }
 
     #[test]
     fn the_newest_request_wins_and_older_work_is_superseded() {

@@ -1,4 +1,5 @@
-//! The background thread: loads models and runs experiments, while the window keeps drawing.
+//! The background threads: load models, run experiments, and check models when nothing else is to be done, while the window
+//! keeps drawing.
 //!
 //! The window submits what it wants now ([`Worker::submit`]); a newer request replaces a waiting one and stops a running
 //! one at its next layer. Results come back as [`Event`]s, folded into [`Live`], which is what the views read.
@@ -20,7 +21,9 @@ use self::threads::{Outbox, RunRequest};
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
+use crate::model::hub::Hub;
 use crate::pyramid::LayerOverview;
+use crate::verify::Report;
 
 /// Number of a submitted request; newer is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,14 +71,25 @@ pub enum Event {
         run: RunId,
         message: String,
     },
+    Checked {
+        model: Arc<Model>,
+        report: Arc<Report>,
+    },
+    /// The check itself could not be made: its reference cannot be read.
+    CheckFailed {
+        model: Arc<Model>,
+        message: String,
+    },
 }
 
-/// The window's handle on the background threads. One runs experiments, one loads models; both live as long as it.
+/// The window's handle on the background threads. One runs experiments, one loads models, one checks them; they live as long
+/// as it.
 #[derive(Debug)]
 pub struct Worker {
     next: u64,
     runs: Arc<Mailbox<RunRequest>>,
     loads: Arc<Mailbox<String>>,
+    checks: Arc<Mailbox<Arc<Model>>>,
     events: Receiver<Event>,
 }
 
@@ -85,20 +99,27 @@ const EVENTS: usize = 1024;
 impl Worker {
     /// Starts the threads. `wake` is called after each event, from their threads: it asks for a repaint.
     pub fn start(wake: Wake) -> std::io::Result<Self> {
+        Self::start_with(Hub::from_env(), wake)
+    }
+
+    /// The same, with another hub than the environment's for models that are not on disk.
+    pub fn start_with(hub: Hub, wake: Wake) -> std::io::Result<Self> {
         let (sender, events) = sync_channel(EVENTS);
         let outbox = Outbox { sender, wake };
         let runs = Arc::new(Mailbox::default());
         let loads = Arc::new(Mailbox::default());
-        threads::start(outbox, Arc::clone(&runs), Arc::clone(&loads))?;
+        let checks = Arc::new(Mailbox::default());
+        threads::start(outbox, &runs, &loads, &checks, hub)?;
         Ok(Self {
             next: 0,
             runs,
             loads,
+            checks,
             events,
         })
     }
 
-    /// Loads a model (`demo` or a path); a newer call stops an older one. The old model runs on until
+    /// Loads a model (`demo`, a path or a hub id); a newer call stops an older one. The old model runs on until
     /// [`Event::Loaded`].
     pub fn load(&mut self, source: &str) {
         self.loads.put(source.to_owned());
@@ -127,6 +148,12 @@ impl Worker {
         run
     }
 
+    /// Asks for a check of a model with the reference that lies beside it; it replaces any that is waiting or under way.
+    /// It is done while no run is, a step at a time.
+    pub fn check(&mut self, model: &Arc<Model>) {
+        self.checks.put(Arc::clone(model));
+    }
+
     /// The events since the last call, oldest first. Never waits.
     pub fn poll(&mut self) -> Vec<Event> {
         self.events.try_iter().collect()
@@ -142,5 +169,6 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.runs.close();
         self.loads.close();
+        self.checks.close();
     }
 }

@@ -1,10 +1,11 @@
-//! The two threads. A panic in a run or a load becomes an event. (Besides, only the tokenizer catches panics: those of a
+//! The three threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer catches panics: those of a
 //! library on a damaged file.)
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use super::mailbox::{Mailbox, Taken};
 use super::{Event, RunId};
@@ -12,9 +13,14 @@ use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::load::{LoadError, LoadProgress, open};
+use crate::model::hub::Hub;
+use crate::model::load::{LoadError, LoadProgress, open_with};
 use crate::panics::catch;
 use crate::pyramid::LayerOverview;
+use crate::verify::{Check, Progress, Reference};
+
+/// How long no run may have been asked for before a check goes on.
+const QUIET: Duration = Duration::from_millis(150);
 
 /// Called after each event, from the worker's threads.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -52,16 +58,18 @@ impl Outbox {
 
 pub(super) fn start(
     outbox: Outbox,
-    runs: Arc<Mailbox<RunRequest>>,
-    loads: Arc<Mailbox<String>>,
+    runs: &Arc<Mailbox<RunRequest>>,
+    loads: &Arc<Mailbox<String>>,
+    checks: &Arc<Mailbox<Arc<Model>>>,
+    hub: Hub,
 ) -> std::io::Result<()> {
-    let for_runs = outbox.clone();
-    std::thread::Builder::new()
-        .name("experiments".into())
-        .spawn(move || run_experiments(&for_runs, &runs))?;
-    std::thread::Builder::new()
-        .name("loading".into())
-        .spawn(move || load_models(&outbox, &loads))?;
+    let thread = |name: &str| std::thread::Builder::new().name(name.into());
+    let (to_runs, for_runs) = (outbox.clone(), Arc::clone(runs));
+    thread("experiments").spawn(move || run_experiments(&to_runs, &for_runs))?;
+    let (to_loads, for_loads) = (outbox.clone(), Arc::clone(loads));
+    thread("loading").spawn(move || load_models(&to_loads, &for_loads, &hub))?;
+    let (runs, checks) = (Arc::clone(runs), Arc::clone(checks));
+    thread("checking").spawn(move || check_models(&outbox, &checks, &runs))?;
     Ok(())
 }
 
@@ -196,7 +204,7 @@ fn pooled(maps: &LayerMaps) -> LayerOverview {
     })
 }
 
-fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
+fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
     while let Some(Taken {
         request: source,
         generation,
@@ -206,9 +214,10 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
             outbox,
             mailbox,
             generation,
-            last: -1.0,
+            last: None,
         };
-        let event = match catch(|| open(&source, &mut reporter)) {
+        let open = || open_with(hub, &source, &mut reporter);
+        let event = match catch(open) {
             Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
             Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
             Ok(Err(error)) => Event::LoadFailed {
@@ -230,19 +239,62 @@ struct LoadReporter<'a> {
     outbox: &'a Outbox,
     mailbox: &'a Mailbox<String>,
     generation: u64,
-    last: f32,
+    /// What was last told, and when.
+    last: Option<(f32, Instant)>,
 }
 
 impl LoadProgress for LoadReporter<'_> {
     fn report(&mut self, fraction: f32, what: &str) -> bool {
-        // A hundred steps are enough for a bar.
-        if fraction - self.last >= 0.01 {
-            self.last = fraction;
+        // A hundred steps are enough for a bar, and ten texts a second for a reader.
+        let is_news = self.last.is_none_or(|(told, when)| {
+            (fraction - told).abs() >= 0.01 || when.elapsed() >= Duration::from_millis(100)
+        });
+        if is_news {
+            self.last = Some((fraction, Instant::now()));
             self.outbox.send(Event::LoadProgress {
                 fraction,
                 what: what.to_owned(),
             });
         }
         self.mailbox.is_current(self.generation)
+    }
+}
+
+/// Checks models while no run is wanted: a step that is under way ends at its next layer once one is, and is done again
+/// later.
+fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<RunRequest>) {
+    while let Some(Taken {
+        request: model,
+        generation,
+    }) = checks.take()
+    {
+        let wanted = || runs.wait_for_quiet(QUIET) && checks.is_current(generation);
+        let mut go_on = || runs.is_quiet() && checks.is_current(generation);
+        let checked = catch(|| {
+            let reference = Reference::beside(&model.source).map_err(|error| error.to_string())?;
+            let mut check = Check::new(Arc::clone(&model), reference);
+            while wanted() {
+                if check.advance(&mut go_on) == Progress::Done {
+                    return Ok(Some(check.into_report()));
+                }
+            }
+            Ok(None)
+        });
+        let event = match checked {
+            // Another check is wanted, or none any more.
+            Ok(Ok(None)) => continue,
+            Ok(Ok(Some(report))) => Event::Checked {
+                model,
+                report: Arc::new(report),
+            },
+            Ok(Err(message)) => Event::CheckFailed { model, message },
+            Err(panic) => Event::CheckFailed {
+                model,
+                message: format!(
+                    "the check broke off on a fault of the program ({panic}); please report it"
+                ),
+            },
+        };
+        outbox.send(event);
     }
 }

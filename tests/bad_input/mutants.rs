@@ -56,7 +56,7 @@ impl Parser {
     /// Every mutant is taken or refused; some of each, so the mutations bite and leave something to take.
     #[track_caller]
     fn take_mutants(&self, seeds: &[Vec<u8>], mutant: impl Fn(&mut Mutator, &[u8]) -> Vec<u8>) {
-        let mut mutator = Mutator::new(0x5EED);
+        let mutator = Mutator::new(0x5EED);
         let mut n_taken = 0;
         for seed in seeds {
             assert_eq!(
@@ -324,6 +324,24 @@ fn damaged_sessions_are_taken_or_refused() {
             .run(with(format!("\"edits\":[{rows}]")).as_bytes())
             .is_err()
     );
+}
+
+const REFERENCE: Parser = Parser {
+    parse: parsers::reference,
+    per_byte: 120,
+    besides: 64 << 10,
+};
+
+#[test]
+fn damaged_references_are_taken_or_refused() {
+    let seeds = seeds::reference();
+    REFERENCE.refuse_beginnings(&seeds);
+    REFERENCE.take_mutants(&seeds, Mutator::json);
+    let ids = format!(
+        r#"{{"schema_version":1,"source":"","cases":[{{"ids":[{}],"values":[{{"site":"logits","index":[0],"value":1,"tolerance":1}}]}}]}}"#,
+        many("0")
+    );
+    assert!(REFERENCE.run(ids.as_bytes()).is_ok());
 }
 
 const EDIT: Parser = Parser {

@@ -349,6 +349,11 @@ pub(crate) fn session() -> Vec<Vec<u8>> {
     ]
 }
 
+pub(crate) fn reference() -> Vec<Vec<u8>> {
+    let short = r#"{"schema_version":1,"source":"a test","cases":[{"ids":[1,2],"edits":["L0H0=zero"],"values":[{"site":"logit_diff","index":[0,1,3,4],"value":0.5,"tolerance":1e-3},{"site":"blocks.0.attn.hook_z","index":[0,1,0,2],"value":-1,"tolerance":0}]}]}"#;
+    vec![short.as_bytes().to_vec()]
+}
+
 pub(crate) const EDITS: [&str; 10] = [
     "L9H6=scale(-0.1)@last",
     "L9H6=zero_keep_bias",

@@ -1,4 +1,5 @@
 //! Files with small damage of the kinds that break readers; the same on every machine.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 /// Sebastiano Vigna's SplitMix64, and the damage that it chooses.
 #[derive(Debug)]

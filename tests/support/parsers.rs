@@ -11,6 +11,7 @@ use headscope::model::families::Family;
 use headscope::model::spec::ModelSpec;
 use headscope::model::tokenizer::{BosRule, Tokenizer};
 use headscope::session::file;
+use headscope::verify::Reference;
 
 /// What stands for the file's path.
 const FILE: &str = "hostile.file";
@@ -102,6 +103,15 @@ pub(crate) fn session(bytes: &[u8]) -> Parsed {
         file::encode(&again, None, folder).expect("and again"),
         written
     );
+    Ok(())
+}
+
+pub(crate) fn reference(bytes: &[u8]) -> Parsed {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let reference = Reference::decode(text).map_err(|problem| said(&problem.to_string()))?;
+    let mut values = reference.cases.iter().flat_map(|case| &case.values);
+    assert!(values.all(|value| value.value.is_finite() && value.tolerance >= 0.0));
+    assert!(reference.cases.iter().all(|case| !case.ids.is_empty()));
     Ok(())
 }
 

@@ -1,4 +1,5 @@
 //! The whole window in a test harness: no display, no settings, no files of its own.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,6 +7,7 @@ use std::time::{Duration, Instant};
 use egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use headscope::model::hub::Hub;
 use headscope::render::Backend;
 use headscope::session::settings::Settings;
 use headscope::ui::{App, Setup, prepare};
@@ -17,9 +19,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A window that has been told to open `target`; nothing has been drawn yet.
 pub(crate) fn open(target: Option<&str>) -> Window {
+    // No test asks the network.
+    open_with(Hub::offline("/nowhere"), target)
+}
+
+/// The same with a hub.
+pub(crate) fn open_with(hub: Hub, target: Option<&str>) -> Window {
     let setup = Setup {
         settings: Settings::default(),
-        worker: Worker::start(Arc::new(|| {})).unwrap(),
+        worker: Worker::start_with(hub, Arc::new(|| {})).unwrap(),
         backend: Backend::Cpu {
             reason: "a test".into(),
         },

@@ -16,10 +16,9 @@ pub enum CheckpointError {
     )]
     NoModel { folder: PathBuf },
     #[error(
-        "{} is a PyTorch pickle, which can run code and is not read; convert it with \
-         `python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('FOLDER').save_pretrained('NEW_FOLDER')\"` \
-         and open NEW_FOLDER",
-        path.display()
+        "{} is a PyTorch pickle, which can run code and is not read; convert it with `{}` and open NEW_FOLDER",
+        path.display(),
+        super::convert_command(&path.parent().unwrap_or(path).display().to_string())
     )]
     Pickle { path: PathBuf },
     #[error("{} holds several .gguf files ({names}): open one of them by its path", folder.display())]

@@ -8,10 +8,27 @@ use super::index::ShardIndex;
 use super::{Bytes, Checkpoint, CheckpointError, Contents, File, TensorInfo, gguf, safetensors};
 use crate::model::files::{MAX_CONFIG_BYTES, read_at_most};
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(in crate::model) const SINGLE: &str = "model.safetensors";
+pub(in crate::model) const INDEX: &str = "model.safetensors.index.json";
 /// Endings of files that are Python pickles.
 const PICKLES: [&str; 5] = ["bin", "pt", "pth", "ckpt", "pkl"];
+
+/// Whether a file of this name is a Python pickle.
+pub(in crate::model) fn is_pickle(name: &str) -> bool {
+    PICKLES.contains(&extension(Path::new(name)))
+}
+
+/// What turns the pickles of a folder or of a hub id into files that are read: as the class that the config names, so
+/// that no head is lost, with its tokenizer.
+pub(in crate::model) fn convert_command(source: &str) -> String {
+    let source = source.replace('\\', "\\\\").replace('\'', "\\'");
+    format!(
+        "python -c \"import transformers as t; old, new = '{source}', 'NEW_FOLDER'; \
+         name = (t.AutoConfig.from_pretrained(old).architectures or ['AutoModel'])[0]; \
+         getattr(t, name).from_pretrained(old).save_pretrained(new); \
+         t.AutoTokenizer.from_pretrained(old).save_pretrained(new)\""
+    )
+}
 
 pub(super) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let metadata = fs::metadata(path).map_err(|source| io(path, source))?;
@@ -129,10 +146,20 @@ fn from_safetensors(path: &Path, names: &BTreeSet<&str>) -> Result<Checkpoint, C
     })
 }
 
+/// The names of an index's shards, sorted.
+pub(in crate::model) fn shards_of(path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let index = read_index(path)?;
+    Ok(index.shards().into_iter().map(str::to_owned).collect())
+}
+
+fn read_index(path: &Path) -> Result<ShardIndex, CheckpointError> {
+    let text = read_at_most(path, MAX_CONFIG_BYTES).map_err(|source| io(path, source))?;
+    ShardIndex::from_bytes(path, &text)
+}
+
 /// The shards of an index, each there and each holding what the index says.
 fn from_index(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let text = read_at_most(path, MAX_CONFIG_BYTES).map_err(|source| io(path, source))?;
-    let index = ShardIndex::from_bytes(path, &text)?;
+    let index = read_index(path)?;
     let names = index.shards();
     let folder = folder_of(path);
     if let Some(name) = names.iter().find(|name| !folder.join(name).is_file()) {

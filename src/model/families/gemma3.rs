@@ -84,13 +84,12 @@ fn gguf_spec(config: &GgufConfig<'_>) -> Result<ModelSpec, ConfigError> {
 fn gguf_masks(config: &GgufConfig<'_>, n_layers: usize) -> Result<Vec<Mask>, ConfigError> {
     let key = "attention.sliding_window_pattern";
     let window = config.optional_size("attention.sliding_window")?;
-    Ok(match config.flags(key) {
-        Some(flags) => masks::windows(n_layers, window, |layer| {
+    Ok(if let Some(flags) = config.flags(key) {
+        masks::windows(n_layers, window, |layer| {
             flags.get(layer).copied().unwrap_or(false)
-        }),
-        None => {
-            let period = config.optional_size(key)?.unwrap_or(USUAL_PERIOD);
-            masks::windows(n_layers, window, is_windowed(period))
-        }
+        })
+    } else {
+        let period = config.optional_size(key)?.unwrap_or(USUAL_PERIOD);
+        masks::windows(n_layers, window, is_windowed(period))
     })
 }

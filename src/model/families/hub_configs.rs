@@ -75,8 +75,8 @@ fn pythia_70m() -> Value {
         "architectures": ["GPTNeoXForCausalLM"], "bos_token_id": 0, "eos_token_id": 0, "hidden_act": "gelu",
         "hidden_size": 512, "initializer_range": 0.02, "intermediate_size": 2048, "layer_norm_eps": 1e-05,
         "max_position_embeddings": 2048, "model_type": "gpt_neox", "num_attention_heads": 8, "num_hidden_layers": 6,
-        "rotary_emb_base": 10000, "rotary_pct": 0.25, "tie_word_embeddings": false, "torch_dtype": "float16",
-        "transformers_version": "4.24.0", "use_cache": true, "use_parallel_residual": true, "vocab_size": 50304,
+        "rotary_emb_base": 10_000, "rotary_pct": 0.25, "tie_word_embeddings": false, "torch_dtype": "float16",
+        "transformers_version": "4.24.0", "use_cache": true, "use_parallel_residual": true, "vocab_size": 50_304,
     })
 }
 
@@ -99,13 +99,13 @@ fn tiny_stories() {
         "_name_or_path": "EleutherAI/gpt-neo-125M", "activation_function": "gelu_new",
         "architectures": ["GPTNeoForCausalLM"], "attention_dropout": 0,
         "attention_layers": ["global", "local", "global", "local"],
-        "attention_types": [[["global", "local"], 2]], "bos_token_id": 50256, "embed_dropout": 0,
-        "eos_token_id": 50256, "gradient_checkpointing": false, "hidden_size": 768, "initializer_range": 0.02,
+        "attention_types": [[["global", "local"], 2]], "bos_token_id": 50_256, "embed_dropout": 0,
+        "eos_token_id": 50_256, "gradient_checkpointing": false, "hidden_size": 768, "initializer_range": 0.02,
         "intermediate_size": null, "layer_norm_epsilon": 1e-05, "max_position_embeddings": 2048,
         "model_type": "gpt_neo", "num_heads": 16, "num_layers": 4, "resid_dropout": 0, "summary_activation": null,
         "summary_first_dropout": 0.1, "summary_proj_to_labels": true, "summary_type": "cls_index",
         "summary_use_proj": true, "torch_dtype": "float32", "transformers_version": "4.28.1", "use_cache": true,
-        "vocab_size": 50257, "window_size": 256,
+        "vocab_size": 50_257, "window_size": 256,
     });
     let spec_of = |config: &Value| spec(config).unwrap();
     assert_eq!(windows(&spec_of(&config)), [1, 3]);
@@ -140,7 +140,7 @@ fn opt() {
         "bos_token_id": 2, "do_layer_norm_before": true, "dropout": 0.1, "eos_token_id": 2, "ffn_dim": 3072,
         "hidden_size": 768, "init_std": 0.02, "layerdrop": 0.0, "max_position_embeddings": 2048, "model_type": "opt",
         "num_attention_heads": 12, "num_hidden_layers": 12, "pad_token_id": 1, "prefix": "</s>",
-        "torch_dtype": "float16", "transformers_version": "4.21.0.dev0", "use_cache": true, "vocab_size": 50272,
+        "torch_dtype": "float16", "transformers_version": "4.21.0.dev0", "use_cache": true, "vocab_size": 50_272,
         "word_embed_proj_dim": 768,
     });
     let spec = spec(&config).unwrap();
@@ -160,10 +160,10 @@ fn opt() {
 fn mistral() {
     let config = json!({
         "architectures": ["MistralForCausalLM"], "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
-        "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 32768,
+        "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 14_336, "max_position_embeddings": 32_768,
         "model_type": "mistral", "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "sliding_window": 4096, "tie_word_embeddings": false,
-        "torch_dtype": "bfloat16", "transformers_version": "4.34.0.dev0", "use_cache": true, "vocab_size": 32000,
+        "rms_norm_eps": 1e-05, "rope_theta": 10_000.0, "sliding_window": 4096, "tie_word_embeddings": false,
+        "torch_dtype": "bfloat16", "transformers_version": "4.34.0.dev0", "use_cache": true, "vocab_size": 32_000,
     });
     assert_eq!(
         spec(&config).unwrap().masks,
@@ -191,13 +191,13 @@ fn rotary_base(positions: &Positions) -> f64 {
 
 fn qwen2_5() -> Value {
     json!({
-        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
-        "eos_token_id": 151643, "hidden_act": "silu", "hidden_size": 896, "initializer_range": 0.02,
-        "intermediate_size": 4864, "max_position_embeddings": 32768, "max_window_layers": 24, "model_type": "qwen2",
+        "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151_643,
+        "eos_token_id": 151_643, "hidden_act": "silu", "hidden_size": 896, "initializer_range": 0.02,
+        "intermediate_size": 4864, "max_position_embeddings": 32_768, "max_window_layers": 24, "model_type": "qwen2",
         "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2, "rms_norm_eps": 1e-06,
-        "rope_theta": 1000000.0, "sliding_window": 32768, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
+        "rope_theta": 1_000_000.0, "sliding_window": 32_768, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
         "transformers_version": "4.40.1", "use_cache": true, "use_mrope": false, "use_sliding_window": false,
-        "vocab_size": 151936,
+        "vocab_size": 151_936,
     })
 }
 
@@ -230,7 +230,7 @@ fn qwen2() {
     for (kind, more) in [
         (
             "yarn",
-            json!({ "factor": 4.0, "original_max_position_embeddings": 32768, "type": "yarn" }),
+            json!({ "factor": 4.0, "original_max_position_embeddings": 32_768, "type": "yarn" }),
         ),
         ("dynamic", json!({ "factor": 4.0, "rope_type": "dynamic" })),
     ] {
@@ -244,12 +244,12 @@ fn qwen2() {
 fn qwen3() {
     let config = json!({
         "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
-        "bos_token_id": 151643, "eos_token_id": 151645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024,
-        "initializer_range": 0.02, "intermediate_size": 3072, "max_position_embeddings": 40960,
+        "bos_token_id": 151_643, "eos_token_id": 151_645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 1024,
+        "initializer_range": 0.02, "intermediate_size": 3072, "max_position_embeddings": 40_960,
         "max_window_layers": 28, "model_type": "qwen3", "num_attention_heads": 16, "num_hidden_layers": 28,
-        "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000,
+        "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1_000_000,
         "sliding_window": null, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
-        "transformers_version": "4.51.0", "use_cache": true, "use_sliding_window": false, "vocab_size": 151936,
+        "transformers_version": "4.51.0", "use_cache": true, "use_sliding_window": false, "vocab_size": 151_936,
     });
     let spec = spec(&config).unwrap();
     assert!(spec.qk_norm && !spec.qkv_bias);
@@ -264,8 +264,8 @@ fn gemma_2_2b() -> Value {
         "hidden_activation": "gelu_pytorch_tanh", "hidden_size": 2304, "initializer_range": 0.02,
         "intermediate_size": 9216, "max_position_embeddings": 8192, "model_type": "gemma2",
         "num_attention_heads": 8, "num_hidden_layers": 26, "num_key_value_heads": 4, "pad_token_id": 0,
-        "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06, "rope_theta": 10000.0, "sliding_window": 4096,
-        "torch_dtype": "float32", "transformers_version": "4.42.4", "use_cache": true, "vocab_size": 256000,
+        "query_pre_attn_scalar": 256, "rms_norm_eps": 1e-06, "rope_theta": 10_000.0, "sliding_window": 4096,
+        "torch_dtype": "float32", "transformers_version": "4.42.4", "use_cache": true, "vocab_size": 256_000,
     })
 }
 
@@ -307,11 +307,11 @@ fn gemma3() {
         "attention_dropout": 0.0, "attn_logit_softcapping": null, "bos_token_id": 2, "eos_token_id": 1,
         "final_logit_softcapping": null, "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh",
         "hidden_size": 640, "initializer_range": 0.02, "intermediate_size": 2048, "layer_types": kinds,
-        "max_position_embeddings": 32768, "model_type": "gemma3_text", "num_attention_heads": 4,
+        "max_position_embeddings": 32_768, "model_type": "gemma3_text", "num_attention_heads": 4,
         "num_hidden_layers": 18, "num_key_value_heads": 1, "pad_token_id": 0, "query_pre_attn_scalar": 256,
-        "rms_norm_eps": 1e-06, "rope_local_base_freq": 10000.0, "rope_scaling": null, "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-06, "rope_local_base_freq": 10_000.0, "rope_scaling": null, "rope_theta": 1_000_000.0,
         "sliding_window": 512, "torch_dtype": "bfloat16", "transformers_version": "4.55.0.dev0",
-        "use_bidirectional_attention": false, "use_cache": true, "vocab_size": 262144,
+        "use_bidirectional_attention": false, "use_cache": true, "vocab_size": 262_144,
     });
     let spec_of = |config: &Value| spec(config).unwrap();
     let small = spec_of(&of_270m);
@@ -364,12 +364,12 @@ fn gemma3() {
 fn phi() {
     let config = json!({
         "_name_or_path": "microsoft/phi-2", "architectures": ["PhiForCausalLM"], "attention_dropout": 0.0,
-        "bos_token_id": 50256, "embd_pdrop": 0.0, "eos_token_id": 50256, "hidden_act": "gelu_new",
-        "hidden_size": 2560, "initializer_range": 0.02, "intermediate_size": 10240, "layer_norm_eps": 1e-05,
+        "bos_token_id": 50_256, "embd_pdrop": 0.0, "eos_token_id": 50_256, "hidden_act": "gelu_new",
+        "hidden_size": 2560, "initializer_range": 0.02, "intermediate_size": 10_240, "layer_norm_eps": 1e-05,
         "max_position_embeddings": 2048, "model_type": "phi", "num_attention_heads": 32, "num_hidden_layers": 32,
         "num_key_value_heads": 32, "partial_rotary_factor": 0.4, "qk_layernorm": false, "resid_pdrop": 0.1,
-        "rope_scaling": null, "rope_theta": 10000.0, "tie_word_embeddings": false, "torch_dtype": "float16",
-        "transformers_version": "4.37.0", "use_cache": true, "vocab_size": 51200,
+        "rope_scaling": null, "rope_theta": 10_000.0, "tie_word_embeddings": false, "torch_dtype": "float16",
+        "transformers_version": "4.37.0", "use_cache": true, "vocab_size": 51_200,
     });
     let phi_2 = spec(&config).unwrap();
     assert_eq!((phi_2.d_head, rotary_of(&phi_2).width), (80, 32));
@@ -391,12 +391,12 @@ fn phi3() {
     let mini_4k = json!({
         "_name_or_path": "Phi-3-mini-4k-instruct", "architectures": ["Phi3ForCausalLM"], "attention_bias": false,
         "attention_dropout": 0.0, "auto_map": { "AutoConfig": "configuration_phi3.Phi3Config" }, "bos_token_id": 1,
-        "embd_pdrop": 0.0, "eos_token_id": 32000, "hidden_act": "silu", "hidden_size": 3072,
+        "embd_pdrop": 0.0, "eos_token_id": 32_000, "hidden_act": "silu", "hidden_size": 3072,
         "initializer_range": 0.02, "intermediate_size": 8192, "max_position_embeddings": 4096, "model_type": "phi3",
         "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 32,
-        "original_max_position_embeddings": 4096, "pad_token_id": 32000, "resid_pdrop": 0.0, "rms_norm_eps": 1e-05,
-        "rope_scaling": null, "rope_theta": 10000.0, "sliding_window": 2047, "tie_word_embeddings": false,
-        "torch_dtype": "bfloat16", "transformers_version": "4.40.2", "use_cache": true, "vocab_size": 32064,
+        "original_max_position_embeddings": 4096, "pad_token_id": 32_000, "resid_pdrop": 0.0, "rms_norm_eps": 1e-05,
+        "rope_scaling": null, "rope_theta": 10_000.0, "sliding_window": 2047, "tie_word_embeddings": false,
+        "torch_dtype": "bfloat16", "transformers_version": "4.40.2", "use_cache": true, "vocab_size": 32_064,
     });
     assert_eq!(spec(&mini_4k).unwrap().masks[31], Mask::causal_window(2047));
     let phi_4 = with(&mini_4k, "sliding_window", Value::Null);

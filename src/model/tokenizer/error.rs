@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::gguf::{MODELS, PRE_TOKENIZERS};
+use super::parts::CLASSES;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -22,6 +23,16 @@ pub enum TokenizerError {
         PRE_TOKENIZERS.map(|(name, _)| name).join(", ")
     )]
     UnsupportedPreTokenizer { found: String },
+    #[error(
+        "there is no tokenizer.json, and {} cannot be built from its parts; save the tokenizer again with a present \
+         version of transformers, which writes tokenizer.json (read from parts: {CLASSES})",
+        if found.is_empty() {
+            "no tokenizer class is named, so it".to_owned()
+        } else {
+            format!("a tokenizer of class {found:?}")
+        }
+    )]
+    UnknownClass { found: String },
     #[error(
         "no beginning-of-text token is known: neither tokenizer_config.json, config.json nor the GGUF names one; leave it out with --no-bos"
     )]

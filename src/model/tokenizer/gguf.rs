@@ -81,7 +81,7 @@ pub(super) struct PreTokenizer {
     /// Every digit on its own.
     digits: bool,
     /// The model's own expression; GPT-2's without one.
-    regex: Option<&'static str>,
+    pub(super) regex: Option<&'static str>,
     /// A word that is in the vocabulary is that token, whatever the merges give.
     ignore_merges: bool,
 }
@@ -100,7 +100,7 @@ impl PreTokenizer {
         ignore_merges: true,
         ..Self::GPT2
     };
-    const QWEN2: Self = Self {
+    pub(super) const QWEN2: Self = Self {
         nfc: true,
         regex: Some(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",

@@ -1,12 +1,13 @@
 //! Text to token ids, and ids to pieces of text that read in place.
 //!
 //! The tokenising itself is the `tokenizers` crate's; here is what lies around it: where a tokenizer comes from
-//! (`json`, `gguf`), the beginning-of-text rule, what a token reads like (`pieces`), and which token an answer is.
+//! (`json`, `parts`, `gguf`), the beginning-of-text rule, what a token reads like (`pieces`), and which token an answer is.
 
 mod bounds;
 mod error;
 mod gguf;
 mod json;
+mod parts;
 mod pieces;
 
 use std::fmt;
@@ -55,6 +56,14 @@ impl Tokenizer {
     /// `tokenizer.json`, with the `tokenizer_config.json` beside it where there is one; `model_config` is config.json.
     pub fn from_file(path: &Path, model_config: Option<&Value>) -> Result<Self, TokenizerError> {
         json::from_file(path, model_config)
+    }
+
+    /// What older folders have instead: `vocab.json` and `merges.txt`, or `vocab.txt`. `None` where there is neither.
+    pub fn from_folder(
+        folder: &Path,
+        model_config: Option<&Value>,
+    ) -> Result<Option<Self>, TokenizerError> {
+        parts::from_folder(folder, model_config)
     }
 
     /// The contents of `tokenizer.json` and `tokenizer_config.json`; `model_config` is config.json.
