@@ -289,6 +289,17 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_difference_that_is_no_number_is_not_taken_for_none() {
+    let mut saved = full();
+    let record = saved.record.as_mut().unwrap();
+    record.numbers.as_mut().unwrap().before.logit_diff = Some(f32::INFINITY);
+    let text = file::encode(&saved, None, None).unwrap();
+    let again = file::decode(&text, None).unwrap();
+    let diff = again.record.unwrap().numbers.unwrap().before.logit_diff;
+    assert!(diff.is_some_and(f32::is_nan), "{diff:?}");
+}
+
+#[test]
 fn numbers_without_the_tokens_they_belong_to_are_refused() {
     let text = v1_text().replacen("\"fingerprint\": \"h1:", "\"name_\": \"", 1);
     assert!(file::decode(&text, None).is_err());

@@ -168,7 +168,11 @@ struct SavedSide {
     top: Vec<SavedLogit>,
     answers: Vec<SavedLogit>,
     /// Absent with fewer than two answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     logit_diff: Option<Value>,
 }
 
@@ -210,6 +214,11 @@ impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Option::<f32>::deserialize(deserializer).map(|value| Self(value.unwrap_or(f32::NAN)))
     }
+}
+
+/// A value that is there: an option would take its null for its absence.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 impl Session {
@@ -575,8 +584,7 @@ impl SavedSide {
         Self {
             top: logits(&side.top),
             answers: logits(&side.answers),
-            // What is not finite would be read back as absent.
-            logit_diff: side.logit_diff.filter(|d| d.is_finite()).map(Value),
+            logit_diff: side.logit_diff.map(Value),
         }
     }
 

@@ -324,14 +324,14 @@ fn scales_and_frequencies_of_a_gguf_that_are_not_finite_are_refused() {
             &["`output_norm.weight` holds values that are not finite"],
         );
     }
-    for divisors in [&[0.0; 8][..], &[f32::NAN; 8], &[1.0; 7]] {
+    for (divisors, reason) in [
+        (&[0.0; 8][..], "8 finite frequencies"),
+        (&[f32::NAN; 8], "8 finite frequencies"),
+        (&[1.0; 7], "rope_freqs.weight has 7 values"),
+    ] {
         let file = gguf(0x3C00, Some(divisors));
         let (_folder, path) = written(&file);
-        check_path(
-            &path,
-            file.len() as u64,
-            &["8 finite frequencies", "rope_freqs.weight"],
-        );
+        check_path(&path, file.len() as u64, &[reason, "rope_freqs.weight"]);
     }
 }
 

@@ -13,6 +13,12 @@ const MUTANTS: usize = 12_000;
 /// None of these files is large: more means that the time does not grow with the size.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What families make for the layers that a config claims, up to 16,777,216 of them, before any check can see it.
+const LISTS_OF_LAYERS: usize = 5 << 28;
+
+/// The crate keeps a little for each tokenizer that a thread ever used, in one table that grows with their number.
+const TOKENIZER_CACHES: usize = 2 << 20;
+
 /// A parser, and the memory that it may take: so many bytes for each byte of the file, and so many besides.
 struct Parser {
     parse: fn(&[u8]) -> Parsed,
@@ -146,7 +152,7 @@ fn safetensors_that_are_all_header_take_memory_of_their_size() {
 const GGUF: Parser = Parser {
     parse: parsers::gguf,
     per_byte: 10,
-    besides: 8 << 10,
+    besides: LISTS_OF_LAYERS,
 };
 
 #[test]
@@ -193,7 +199,7 @@ fn damaged_indexes_are_taken_or_refused() {
 const CONFIG: Parser = Parser {
     parse: parsers::config,
     per_byte: 56,
-    besides: 64 << 10,
+    besides: LISTS_OF_LAYERS,
 };
 
 #[test]
@@ -211,10 +217,11 @@ fn damaged_configs_are_taken_or_refused() {
     );
 }
 
+/// The crate's tree of a Unigram vocabulary has a hash map for every byte; the other models take a quarter.
 const TOKENIZER_JSON: Parser = Parser {
     parse: parsers::tokenizer_json,
     per_byte: 300,
-    besides: 1 << 20,
+    besides: TOKENIZER_CACHES,
 };
 
 #[test]
@@ -264,7 +271,7 @@ fn tokenizer_files_with_many_tokens_take_memory_of_their_size() {
 const GGUF_TOKENIZER: Parser = Parser {
     parse: parsers::gguf_tokenizer,
     per_byte: 24,
-    besides: 1 << 20,
+    besides: TOKENIZER_CACHES,
 };
 
 #[test]
@@ -292,6 +299,7 @@ fn tokens_that_are_all_parts_of_each_other_take_memory_of_their_size() {
     assert!(message.contains("more than 16 ways each"), "{message}");
 }
 
+/// What was read is also written, and read again.
 const SESSION: Parser = Parser {
     parse: parsers::session,
     per_byte: 120,
