@@ -13,9 +13,6 @@ const MUTANTS: usize = 12_000;
 /// None of these files is large: more means that the time does not grow with the size.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What families make for the layers that a config claims, up to 16,777,216 of them, before any check can see it.
-const LISTS_OF_LAYERS: usize = 5 << 28;
-
 /// The crate keeps a little for each tokenizer that a thread ever used, in one table that grows with their number.
 const TOKENIZER_CACHES: usize = 2 << 20;
 
@@ -152,7 +149,7 @@ fn safetensors_that_are_all_header_take_memory_of_their_size() {
 const GGUF: Parser = Parser {
     parse: parsers::gguf,
     per_byte: 10,
-    besides: LISTS_OF_LAYERS,
+    besides: 8 << 10,
 };
 
 #[test]
@@ -199,7 +196,7 @@ fn damaged_indexes_are_taken_or_refused() {
 const CONFIG: Parser = Parser {
     parse: parsers::config,
     per_byte: 56,
-    besides: LISTS_OF_LAYERS,
+    besides: 64 << 10,
 };
 
 #[test]
