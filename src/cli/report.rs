@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::opened::Opened;
 use crate::experiment::{Outcome, Pass, Readout, TokenScore};
 use crate::model::Model;
+use crate::model::tokenizer::Piece;
 use crate::session::replay;
 
 const SCHEMA_VERSION: u32 = 1;
@@ -112,17 +113,7 @@ impl Report {
         Self {
             schema_version: SCHEMA_VERSION,
             model: ModelReport::new(opened.model_ref()),
-            tokens: opened
-                .resolved
-                .tokens
-                .iter()
-                .enumerate()
-                .map(|(index, piece)| Token {
-                    index,
-                    id: piece.id,
-                    text: piece.text.clone(),
-                })
-                .collect(),
+            tokens: tokens(&opened.resolved.tokens),
             edits: spec.edits.iter().map(ToString::to_string).collect(),
             position: spec.position,
             readout: match before.logits {
@@ -168,12 +159,9 @@ impl Side {
             return (Self::default(), true);
         };
         let readout = Readout::new(logits);
-        let top = readout.top(top_k).into_iter().map(|score| TopToken {
-            token: opened.model_ref().token_text(score.id),
-            id: score.id,
-            logit: finite(score.logit),
-            prob: finite(score.prob),
-        });
+        let model = opened.model_ref();
+        let top = readout.top(top_k).into_iter();
+        let top = top.map(|score| TopToken::new(model, score));
         let answers = opened.resolved.answers.iter().map(|answer| {
             let score: Option<TokenScore> = readout.score(answer.id);
             Answer {
@@ -192,7 +180,30 @@ impl Side {
     }
 }
 
-fn finite(value: f32) -> Option<f32> {
+impl TopToken {
+    pub(super) fn new(model: &Model, score: TokenScore) -> Self {
+        Self {
+            token: model.token_text(score.id),
+            id: score.id,
+            logit: finite(score.logit),
+            prob: finite(score.prob),
+        }
+    }
+}
+
+pub(super) fn tokens(pieces: &[Piece]) -> Vec<Token> {
+    pieces
+        .iter()
+        .enumerate()
+        .map(|(index, piece)| Token {
+            index,
+            id: piece.id,
+            text: piece.text.clone(),
+        })
+        .collect()
+}
+
+pub(super) fn finite(value: f32) -> Option<f32> {
     value.is_finite().then_some(value)
 }
 

@@ -13,7 +13,7 @@ use crate::prompt::{BosRule, Prompt};
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub spec: RunSpec,
-    /// Prompt A's tokens, one a position.
+    /// Prompt A's tokens and the generated ones after them, one a position.
     pub tokens: Vec<Piece>,
     pub contrast_tokens: Option<Vec<Piece>>,
     /// How the positions of A and B pair; `None` without prompt B.
@@ -59,6 +59,10 @@ pub enum ResolveError {
     NoSuchAnswer { answer: String, last: usize },
     #[error("a beginning-of-text token was asked for, and the model's files name none")]
     NoBos,
+    #[error(
+        "generated tokens follow the prompt, and this model reads in both directions: it generates none"
+    )]
+    NothingFollows,
     #[error("{which} is empty: there is nothing to run")]
     EmptyPrompt { which: &'static str },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
@@ -84,13 +88,19 @@ pub fn resolve(
         .transpose()?;
     let bos = bos_state(experiment, model, &ids);
     let last = last_ordinary(model, &ids);
+    let generated = experiment.continuation.text();
+    if !generated.is_empty() && !model.spec.is_causal() {
+        return Err(ResolveError::NothingFollows);
+    }
+    let text = [&ids, generated].concat();
     let position = match experiment.position {
-        ReadPosition::Last => last,
-        ReadPosition::At(position) if position < ids.len() => position,
+        ReadPosition::Last if generated.is_empty() => last,
+        ReadPosition::Last => text.len() - 1,
+        ReadPosition::At(position) if position < text.len() => position,
         ReadPosition::At(position) => {
             return Err(ResolveError::NoSuchPosition {
                 position,
-                n_tokens: ids.len(),
+                n_tokens: text.len(),
             });
         }
     };
@@ -113,7 +123,7 @@ pub fn resolve(
         .map(|contrast| Alignment::new(&ids, contrast));
     warn_about(experiment, bos, alignment, &mut warnings);
     Ok(Resolved {
-        tokens: pieces(model, &ids),
+        tokens: pieces(model, &text),
         contrast_tokens: contrast.as_deref().map(|ids| pieces(model, ids)),
         alignment,
         answers,
@@ -121,7 +131,9 @@ pub fn resolve(
         warnings,
         spec: RunSpec {
             bos_count: bos_count(model, &ids),
-            ids: ids.into(),
+            n_prompt: ids.len(),
+            reach: ids.len() + experiment.continuation.ids.len(),
+            ids: text.into(),
             contrast: contrast.map(Into::into),
             edits: experiment.active_edits(),
             position,

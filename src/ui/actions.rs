@@ -277,7 +277,7 @@ impl App {
                 Record {
                     model_name: model.name.clone(),
                     fingerprint: model.fingerprint.clone(),
-                    ids: resolved.spec.ids.to_vec(),
+                    ids: resolved.spec.ids[..resolved.spec.n_prompt].to_vec(),
                     contrast_ids: resolved.spec.contrast.as_ref().map(|ids| ids.to_vec()),
                     numbers: self.results.outcome().map(|outcome| {
                         let position = resolved.spec.position;
