@@ -10,11 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use headscope::experiment::RunSpec;
+use headscope::edit::Edit;
+use headscope::experiment::Side;
 use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::mask::Mask;
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
 use headscope::pyramid::LayerOverview;
+
+use support::run;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,20 +28,6 @@ fn model() -> Arc<Model> {
         std::env::var_os("HEADSCOPE_BENCH_MODEL").map_or_else(support::random_model, PathBuf::from);
     let model = open(&folder.to_string_lossy(), &mut Unreported);
     Arc::new(model.unwrap_or_else(|error| panic!("{error}")))
-}
-
-fn run(n_tokens: usize, edits: &[String]) -> RunSpec {
-    RunSpec {
-        ids: (0..n_tokens).map(|i| (i * 7919 % 50_257) as u32).collect(),
-        n_prompt: n_tokens,
-        reach: n_tokens,
-        contrast: None,
-        edits: edits.iter().filter_map(|edit| edit.parse().ok()).collect(),
-        position: n_tokens - 1,
-        last: n_tokens - 1,
-        bos_count: 0,
-        folder: None,
-    }
 }
 
 fn forward(c: &mut Criterion) {
@@ -78,17 +68,29 @@ fn live_edit(c: &mut Criterion) {
 
 fn sweep(c: &mut Criterion) {
     let model = model();
-    let mut group = c.benchmark_group("ablation of every head in turn");
+    let mut group = c.benchmark_group("ablation of every head in turn, 16 tokens");
     group.sample_size(10);
-    group.bench_function("16 tokens", |b| {
+    for (name, at) in [("all positions", ""), ("the read position", "@last")] {
+        let edit = |i| format!("L{}H{}=zero{at}", i / 12, i % 12).parse().ok();
+        let variants: Vec<Vec<Edit>> = (0..144).map(|i| edit(i).into_iter().collect()).collect();
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || Engine::new(Arc::clone(&model)),
+                |mut engine| engine.sweep(&run(16, &[]), &variants, Some(&[11, 42]), &mut |_| true),
+                BatchSize::PerIteration,
+            );
+        });
+    }
+}
+
+fn generation(c: &mut Criterion) {
+    let model = model();
+    let mut group = c.benchmark_group("generation");
+    group.sample_size(10);
+    group.bench_function("16 tokens after 64", |b| {
         b.iter_batched(
             || Engine::new(Arc::clone(&model)),
-            |mut engine| {
-                (0..144).try_for_each(|i| {
-                    let edit = format!("L{}H{}=zero", i / 12, i % 12);
-                    engine.run(&run(16, &[edit]), &mut Unwatched).map(|_| ())
-                })
-            },
+            |mut engine| engine.generate(&run(64, &[]), Side::After, 16, &[], &mut |_| true),
             BatchSize::PerIteration,
         );
     });
@@ -100,13 +102,13 @@ fn overviews(c: &mut Criterion) {
         .map(|i| ((i * 31) % 97) as f32 / 97.0)
         .collect();
     c.bench_function("pooled maps of a layer, 12 heads of 1,024 tokens", |b| {
-        b.iter(|| LayerOverview::new(0, 12, n, true, &maps));
+        b.iter(|| LayerOverview::new(0, 12, n, Mask::CAUSAL, &maps));
     });
 }
 
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(5));
-    targets = forward, live_edit, sweep, overviews
+    targets = forward, live_edit, sweep, generation, overviews
 }
 criterion_main!(benches);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use egui::{Rect, Theme, pos2, vec2};
 use headscope::colormap::{ColorScale, Colormap};
+use headscope::mask::Mask;
 use headscope::pyramid::{LayerOverview, MapPyramid};
 use headscope::render::geometry::{GridLayout, Window};
 use headscope::render::heatmap::{paint_grid, paint_matrix};
@@ -53,7 +54,11 @@ fn grid(c: &mut Criterion) {
     let layers: Vec<_> = (0..12)
         .map(|layer| {
             Some(Arc::new(LayerOverview::new(
-                layer, 12, TOKENS, true, &heads,
+                layer,
+                12,
+                TOKENS,
+                Mask::CAUSAL,
+                &heads,
             )))
         })
         .collect();
@@ -90,7 +95,7 @@ fn grid(c: &mut Criterion) {
 fn matrix(c: &mut Criterion) {
     let mut offscreen = Offscreen::new().unwrap_or_else(|error| panic!("{error}"));
     let backend = offscreen.backend().clone();
-    let map = Arc::new(MapPyramid::new(TOKENS, true, &head(3)));
+    let map = Arc::new(MapPyramid::new(TOKENS, Mask::CAUSAL, &head(3)));
     let rect = Rect::from_min_size(pos2(8.0, 8.0), vec2(780.0, 780.0));
     let mut group = c.benchmark_group("20 frames, one full map of 1,024 tokens");
     group.sample_size(10);

@@ -69,7 +69,7 @@ fn slider() -> Vec<Duration> {
             folder: None,
         };
         let started = Instant::now();
-        let wanted = worker.submit(&model, Arc::new(spec));
+        let wanted = worker.submit(&model, Arc::new(spec), &[]);
         while let Some(event) = worker.wait(Duration::from_secs(10)) {
             if matches!(event, Event::RunDone { run, .. } if run == wanted) {
                 break;

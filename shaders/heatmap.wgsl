@@ -27,12 +27,15 @@ struct Draw {
     masked: u32,
     screen_width: u32,
     screen_height: u32,
-    unused: u32,
+    before: u32,
+    after: u32,
+    unused_0: u32,
+    unused_1: u32,
+    unused_2: u32,
 }
 
-const CAUSAL = 1u;
-const HIDE_FIRST_KEY = 2u;
-const TEXEL_IS_CELL = 4u;
+const HIDE_FIRST_KEY = 1u;
+const TEXEL_IS_CELL = 2u;
 
 const STYLE_WORDS = 2u;
 
@@ -109,7 +112,8 @@ fn fragment(in: Vertex) -> @location(0) vec4<f32> {
     let query = queries & FIRST;
     let last_query = query + ((queries >> NEXT_SHIFT) & 1u);
     let hide_first_key = (draw.flags & HIDE_FIRST_KEY) != 0u;
-    let masked = ((draw.flags & CAUSAL) != 0u && key > last_query)
+    let masked = key > last_query + draw.after
+        || query > last_key + draw.before
         || (hide_first_key && (draw.flags & TEXEL_IS_CELL) != 0u && last_key == 0u);
     var bits = draw.masked;
     if !masked {

@@ -12,6 +12,7 @@ use crate::figure::{
     ReadoutFigure, ReadoutRow, Thumb, TokenLabel,
 };
 use crate::ids::HeadId;
+use crate::mask::Mask;
 use crate::model::Model;
 use crate::session::{Prompt, Session, Shown};
 
@@ -78,7 +79,6 @@ pub fn figure(run: Run<'_>, view: ExportView, heads: &[HeadId]) -> Result<Figure
             Figure::Attention(AttentionFigure {
                 panels,
                 tokens: run.tokens(),
-                causal: true,
                 scale,
                 value_label: run.label(),
             })
@@ -88,7 +88,6 @@ pub fn figure(run: Run<'_>, view: ExportView, heads: &[HeadId]) -> Result<Figure
             Figure::Arcs(ArcsFigure {
                 panels,
                 tokens: run.tokens(),
-                causal: true,
                 threshold: ARC_THRESHOLD * scale.max,
                 scale,
                 value_label: run.label(),
@@ -120,8 +119,9 @@ impl<'a> Run<'a> {
         for layer in 0..spec.n_layers {
             for head in (0..spec.n_heads).map(|head| HeadId::new(layer, head)) {
                 let values = self.values(head, Shown::Attention)?;
+                let n_tokens = self.resolved.spec.ids.len();
                 cells.push(HeadCell {
-                    thumb: Some(pooled(&values, self.resolved.spec.ids.len())),
+                    thumb: Some(pooled(&values, n_tokens, spec.masks[layer])),
                     badge: self.badge(head).unwrap_or_default(),
                 });
             }
@@ -131,7 +131,6 @@ impl<'a> Run<'a> {
             n_layers: spec.n_layers,
             n_heads: spec.n_heads,
             cells,
-            causal: true,
             scale: ColorScale {
                 map: view.colormap,
                 max: 1.0,
@@ -152,6 +151,7 @@ impl<'a> Run<'a> {
                 title: head.to_string(),
                 head,
                 values: self.values(head, view.shown)?,
+                mask: self.model.spec.masks[head.layer],
                 edited: self.badge(head).is_some(),
             })
         };
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
         let Outcome { before, after } = self.outcome;
         let now = self.layer(after.as_ref().unwrap_or(before), head)?;
         let n_tokens = now.patterns.n_tokens();
-        let mut values = now.patterns.head(head.head).into_owned();
+        let mut values = now.patterns.glance(head.head).to_vec();
         match shown {
             Shown::Attention => {}
             Shown::ValueWeighted => {
@@ -177,7 +177,7 @@ impl<'a> Run<'a> {
                 }
             }
             Shown::Change => {
-                let before = self.layer(before, head)?.patterns.head(head.head);
+                let before = self.layer(before, head)?.patterns.glance(head.head);
                 for (value, before) in values.iter_mut().zip(before.iter()) {
                     *value -= before;
                 }
@@ -255,6 +255,7 @@ impl<'a> Run<'a> {
         let ids: Vec<u32> = answers.iter().map(|answer| answer.id).collect();
         Ok(ReadoutFigure {
             position: self.token(self.resolved.spec.position),
+            masked_token: self.model.spec.predicts_in_place(),
             rows: top
                 .iter()
                 .filter_map(|score| row(score.id, self.model.token_text(score.id)))
@@ -282,19 +283,21 @@ fn label(shown: Shown, hide_sink: bool) -> String {
 }
 
 /// The largest magnitude of each block, so that a single bright cell is not lost. NaN only where all of a block is.
-fn pooled(values: &[f32], n_tokens: usize) -> Thumb {
+fn pooled(values: &[f32], n_tokens: usize, mask: Mask) -> Thumb {
     let side = n_tokens.min(THUMB);
     let mut thumb = vec![f32::NAN; side * side];
     for (i, &value) in values.iter().enumerate() {
         let (query, key) = (i / n_tokens, i % n_tokens);
         let cell = &mut thumb[query * side / n_tokens * side + key * side / n_tokens];
-        if cell.is_nan() || value.abs() > cell.abs() {
+        if mask.sees(query, key) && (cell.is_nan() || value.abs() > cell.abs()) {
             *cell = value;
         }
     }
     Thumb {
         side,
         values: thumb,
+        n_tokens,
+        mask,
     }
 }
 
@@ -427,12 +430,12 @@ mod tests {
     #[test]
     fn pooling_keeps_the_strongest_cell_and_small_maps_as_they_are() {
         let small = [0.1, -0.2, 0.3, 0.4];
-        assert_eq!(pooled(&small, 2).values, small);
+        assert_eq!(pooled(&small, 2, Mask::NONE).values, small);
         let n = 3 * THUMB;
         let mut values = vec![0.01; n * n];
         values[(n - 1) * n + 4] = -0.9;
         values[0] = f32::NAN;
-        let thumb = pooled(&values, n);
+        let thumb = pooled(&values, n, Mask::CAUSAL);
         assert_eq!(thumb.side, THUMB);
         let bits = |i: usize| thumb.values[i].to_bits();
         assert_eq!(bits((THUMB - 1) * THUMB + 1), (-0.9_f32).to_bits());

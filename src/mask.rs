@@ -1,6 +1,6 @@
 //! Which keys a query may attend to: what a layer's mask says, for the forward and for everything that draws a map.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// The mask of a layer. The keys that a query sees are always neighbours, itself among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +59,26 @@ impl Mask {
     }
 
     pub fn sees(self, query: usize, key: usize) -> bool {
-        self.before.is_none_or(|before| key + before >= query)
-            && self.after.is_none_or(|after| key <= query + after)
+        self.sees_any(query..=query, key..=key)
+    }
+
+    /// Whether any of these queries sees any of these keys.
+    pub fn sees_any(self, queries: RangeInclusive<usize>, keys: RangeInclusive<usize>) -> bool {
+        self.before
+            .is_none_or(|before| keys.end() + before >= *queries.start())
+            && self
+                .after
+                .is_none_or(|after| *keys.start() <= queries.end() + after)
+    }
+
+    /// The mask between blocks of so many tokens: which blocks of keys a block of queries sees anything of.
+    #[must_use]
+    pub fn of_blocks(self, size: usize) -> Self {
+        let reach = |tokens: usize| (tokens + size - 1) / size;
+        Self {
+            before: self.before.map(reach),
+            after: self.after.map(reach),
+        }
     }
 }
 
@@ -89,5 +107,32 @@ mod tests {
         }
         assert_eq!(Mask::causal_window(4).keys(6, n), 3..7);
         assert_eq!(Mask::to_either_side(2).keys(8, n), 6..9);
+    }
+
+    #[test]
+    fn a_block_is_seen_if_any_of_its_cells_is() {
+        let n = 13;
+        for mask in [
+            Mask::CAUSAL,
+            Mask::NONE,
+            Mask::causal_window(1),
+            Mask::causal_window(5),
+            Mask::to_either_side(3),
+        ] {
+            for size in 1..6 {
+                let block = |i: usize| i * size..=((i + 1) * size - 1).min(n - 1);
+                for query in 0..n.div_ceil(size) {
+                    for key in 0..n.div_ceil(size) {
+                        let any = block(query).any(|q| block(key).any(|k| mask.sees(q, k)));
+                        assert_eq!(mask.sees_any(block(query), block(key)), any);
+                        assert_eq!(
+                            mask.of_blocks(size).sees(query, key),
+                            any,
+                            "{mask:?} {size}"
+                        );
+                    }
+                }
+            }
+        }
     }
 }

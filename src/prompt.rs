@@ -25,6 +25,16 @@ impl Prompt {
         Self::Text("When Mary and John went to the store, John gave a drink to".to_owned())
     }
 
+    /// The same for models that are asked what `mask` stands for: a fact that many know.
+    pub fn masked_sample(mask: &str) -> Self {
+        Self::Text(format!("The capital of France is {mask}."))
+    }
+
+    /// Two answers to [`Self::masked_sample`], the right one first.
+    pub fn masked_sample_answers() -> Vec<String> {
+        vec![" Paris".to_owned(), " London".to_owned()]
+    }
+
     /// The two names of [`Self::sample`], the right one first.
     pub fn sample_answers() -> Vec<String> {
         vec![" Mary".to_owned(), " John".to_owned()]

@@ -13,11 +13,14 @@
 //! A coarser texel is the value of greatest magnitude among its four, which for weights is the maximum and for signed
 //! maps (a change) keeps the sign. Masked cells count as 0. NaN becomes infinite, so that it shows instead of vanishing.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use rayon::prelude::*;
+
+use crate::mask::Mask;
 
 /// Overviews of all heads are pooled to at most so many texels a side.
 pub const OVERVIEW_CAP: usize = 256;
@@ -29,23 +32,22 @@ pub struct MapPyramid {
     pub id: u64,
     /// Queries, and keys.
     pub t: usize,
-    /// Keys after the query are masked.
-    pub causal: bool,
+    pub mask: Mask,
     pub words: Arc<[u32]>,
 }
 
 impl MapPyramid {
-    /// `values` are `[query, key]`; of a causal map the upper triangle is not read.
+    /// `values` are `[query, key]`; what the mask hides is not read.
     ///
     /// # Panics
     /// When `values` are not `t` × `t`.
-    pub fn new(t: usize, causal: bool, values: &[f32]) -> Self {
+    pub fn new(t: usize, mask: Mask, values: &[f32]) -> Self {
         let mut words = vec![0; Shape::new(t).words()];
-        build(values, t, t, causal, &mut words);
+        build(values, t, t, mask, &mut words);
         Self {
             id: next_id(),
             t,
-            causal,
+            mask,
             words: words.into(),
         }
     }
@@ -66,42 +68,58 @@ pub struct LayerOverview {
     pub t: usize,
     /// Texels a side at level 0: at most the cap.
     pub side: usize,
-    /// Keys after the query are masked.
-    pub causal: bool,
+    /// Between tokens, not between texels.
+    pub mask: Mask,
     /// One pyramid after the other, by head.
     pub words: Arc<[u32]>,
 }
 
 impl LayerOverview {
-    /// `values` are `[head, query, key]`. Heads are shared out to the threads of rayon's pool.
+    /// `values` are `[head, query, key]`.
     ///
     /// # Panics
     /// When `values` are not `n_heads` × `t` × `t`.
-    pub fn new(layer: usize, n_heads: usize, t: usize, causal: bool, values: &[f32]) -> Self {
-        Self::capped(layer, n_heads, t, causal, values, OVERVIEW_CAP)
-    }
-
-    fn capped(
-        layer: usize,
-        n_heads: usize,
-        t: usize,
-        causal: bool,
-        values: &[f32],
-        cap: usize,
-    ) -> Self {
+    pub fn new(layer: usize, n_heads: usize, t: usize, mask: Mask, values: &[f32]) -> Self {
         assert_eq!(
             values.len(),
             n_heads * t * t,
             "maps of layer {layer} are not [head, query, key]"
         );
+        Self::of_heads(layer, n_heads, t, mask, |head| {
+            &values[head * t * t..(head + 1) * t * t]
+        })
+    }
+
+    /// `map` gives a head's `[query, key]`. Heads are shared out to the threads of rayon's pool.
+    ///
+    /// # Panics
+    /// When a map is not `t` × `t`.
+    pub fn of_heads<M: Deref<Target = [f32]>>(
+        layer: usize,
+        n_heads: usize,
+        t: usize,
+        mask: Mask,
+        map: impl Fn(usize) -> M + Sync,
+    ) -> Self {
+        Self::capped(layer, n_heads, t, mask, map, OVERVIEW_CAP)
+    }
+
+    fn capped<M: Deref<Target = [f32]>>(
+        layer: usize,
+        n_heads: usize,
+        t: usize,
+        mask: Mask,
+        map: impl Fn(usize) -> M + Sync,
+        cap: usize,
+    ) -> Self {
         let side = overview_side(t, cap);
         let head_words = Shape::new(side).words();
         let mut words = vec![0; n_heads * head_words];
         if t > 0 {
             words
                 .par_chunks_mut(head_words)
-                .zip(values.par_chunks(t * t))
-                .for_each(|(words, values)| build(values, t, side, causal, words));
+                .enumerate()
+                .for_each(|(head, words)| build(&map(head), t, side, mask, words));
         }
         Self {
             id: next_id(),
@@ -109,7 +127,7 @@ impl LayerOverview {
             n_heads,
             t,
             side,
-            causal,
+            mask,
             words: words.into(),
         }
     }
@@ -186,12 +204,12 @@ fn greater(a: f32, b: f32) -> f32 {
     if b.abs() > a.abs() { b } else { a }
 }
 
-fn build(values: &[f32], t: usize, side: usize, causal: bool, words: &mut [u32]) {
+fn build(values: &[f32], t: usize, side: usize, mask: Mask, words: &mut [u32]) {
     assert_eq!(values.len(), t * t, "a map is not [query, key]");
     if t == 0 {
         return;
     }
-    let (mut cells, mut first_key) = pool_cells(values, t, side, causal);
+    let (mut cells, mut first_key) = pool_cells(values, t, side, mask);
     for level in Shape::new(side).levels() {
         let (rows, strip) =
             words[level.offset..][..level.words()].split_at_mut(level.side * level.row_words());
@@ -207,23 +225,23 @@ fn build(values: &[f32], t: usize, side: usize, causal: bool, words: &mut [u32])
 }
 
 /// Level 0: the cells `[query, key]` without the first key, and the first key's `[query]`.
-fn pool_cells(values: &[f32], t: usize, side: usize, causal: bool) -> (Vec<f32>, Vec<f32>) {
+fn pool_cells(values: &[f32], t: usize, side: usize, mask: Mask) -> (Vec<f32>, Vec<f32>) {
     let pool = t.div_ceil(side);
     let visible = |v: f32| if v.is_nan() { f32::INFINITY } else { v };
     let mut cells = vec![0.0; side * side];
     let mut first_key = vec![0.0; side];
     for (query, row) in values.chunks_exact(t).enumerate() {
-        let row = &row[..if causal { query + 1 } else { t }];
-        let out = &mut cells[query / pool * side..][..side];
-        first_key[query / pool] = greater(first_key[query / pool], visible(row[0]));
-        let (head, rest) = row.split_at(pool.min(row.len()));
-        for (texel, keys) in out
-            .iter_mut()
-            .zip(std::iter::once(&head[1..]).chain(rest.chunks(pool)))
-        {
-            *texel = keys
+        let seen = mask.keys(query, t);
+        if seen.start == 0 {
+            first_key[query / pool] = greater(first_key[query / pool], visible(row[0]));
+        }
+        let texels = seen.start / pool..seen.end.div_ceil(pool);
+        let out = &mut cells[query / pool * side..][texels.clone()];
+        for (texel, best) in texels.zip(out) {
+            let keys = (texel * pool).max(seen.start).max(1)..((texel + 1) * pool).min(seen.end);
+            *best = row[keys]
                 .iter()
-                .fold(*texel, |best, &v| greater(best, visible(v)));
+                .fold(*best, |best, &v| greater(best, visible(v)));
         }
     }
     (cells, first_key)
@@ -285,7 +303,7 @@ mod tests {
             for (query, key) in [(0, 0), (t - 1, 0), (t - 1, t - 1), (t / 2, t / 3)] {
                 let mut values = vec![0.001; t * t];
                 values[query * t + key] = 0.75;
-                let map = MapPyramid::new(t, true, &values);
+                let map = MapPyramid::new(t, Mask::CAUSAL, &values);
                 for (i, level) in map.shape().levels().enumerate() {
                     assert_eq!(
                         texel(&map.words, level, query >> i, key >> i),
@@ -305,7 +323,14 @@ mod tests {
         for (query, key) in [(69, 0), (69, 69), (33, 2), (2, 2)] {
             let mut values = vec![0.001; 2 * t * t];
             values[t * t + query * t + key] = 0.75;
-            let layer = LayerOverview::capped(3, 2, t, true, &values, cap);
+            let layer = LayerOverview::capped(
+                3,
+                2,
+                t,
+                Mask::CAUSAL,
+                |head| &values[head * t * t..(head + 1) * t * t],
+                cap,
+            );
             assert_eq!((layer.side, layer.n_heads, layer.layer), (side, 2, 3));
             let head = &layer.words[Shape::new(side).words()..];
             let (_, level) = Shape::new(side).level(0).unwrap();
@@ -315,22 +340,41 @@ mod tests {
 
     #[test]
     fn a_signed_map_pools_by_magnitude() {
-        let map = MapPyramid::new(2, false, &[0.0, 0.25, 0.125, -0.5]);
+        let map = MapPyramid::new(2, Mask::NONE, &[0.0, 0.25, 0.125, -0.5]);
         let (_, top) = map.shape().level(9).unwrap();
         assert_eq!(top.side, 1);
         assert_eq!(texel(&map.words, top, 0, 0), f16::from_f32(-0.5));
     }
 
     #[test]
-    fn the_upper_triangle_of_a_causal_map_is_not_read() {
-        let map = MapPyramid::new(2, true, &[0.5, 9.0, 0.25, 0.75]);
-        let (_, level) = map.shape().level(0).unwrap();
-        assert_eq!(texel(&map.words, level, 0, 1), f16::ZERO);
+    fn what_the_mask_hides_is_not_read() {
+        let t = 7;
+        for mask in [
+            Mask::CAUSAL,
+            Mask::causal_window(2),
+            Mask::to_either_side(1),
+        ] {
+            let values: Vec<f32> = (0..t * t)
+                .map(|i| if mask.sees(i / t, i % t) { 0.5 } else { 9.0 })
+                .collect();
+            let map = MapPyramid::new(t, mask, &values);
+            let (_, level) = map.shape().level(0).unwrap();
+            for (query, key) in (0..t).flat_map(|query| (0..t).map(move |key| (query, key))) {
+                let expected = if mask.sees(query, key) { 0.5 } else { 0.0 };
+                assert_eq!(
+                    texel(&map.words, level, query, key).to_f32(),
+                    expected,
+                    "{mask:?}"
+                );
+            }
+            let (_, top) = map.shape().level(9).unwrap();
+            assert_eq!(texel(&map.words, top, 0, 0).to_f32(), 0.5);
+        }
     }
 
     #[test]
     fn a_nan_is_seen_at_every_level() {
-        let map = MapPyramid::new(4, true, &[f32::NAN; 16]);
+        let map = MapPyramid::new(4, Mask::CAUSAL, &[f32::NAN; 16]);
         for level in map.shape().levels() {
             assert_eq!(texel(&map.words, level, level.side - 1, 0), f16::INFINITY);
         }
@@ -342,7 +386,7 @@ mod tests {
         let values: Vec<f32> = (0..t * t)
             .map(|i| if i % t == 0 { 1.0 } else { 0.25 })
             .collect();
-        let map = MapPyramid::new(t, true, &values);
+        let map = MapPyramid::new(t, Mask::CAUSAL, &values);
         for level in map.shape().levels() {
             let main = map.words[level.offset] & 0xffff;
             assert!(f16::from_bits(main as u16).to_f32() <= 0.25);
@@ -352,15 +396,15 @@ mod tests {
 
     #[test]
     fn an_empty_map_has_no_words() {
-        assert!(MapPyramid::new(0, true, &[]).words.is_empty());
-        assert_eq!(LayerOverview::new(0, 12, 0, true, &[]).side, 0);
+        assert!(MapPyramid::new(0, Mask::CAUSAL, &[]).words.is_empty());
+        assert_eq!(LayerOverview::new(0, 12, 0, Mask::CAUSAL, &[]).side, 0);
     }
 
     #[test]
     fn no_two_maps_share_an_id() {
         assert_ne!(
-            MapPyramid::new(0, true, &[]).id,
-            MapPyramid::new(0, true, &[]).id
+            MapPyramid::new(0, Mask::CAUSAL, &[]).id,
+            MapPyramid::new(0, Mask::CAUSAL, &[]).id
         );
     }
 }

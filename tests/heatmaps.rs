@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use egui::{Rect, pos2, vec2};
 use headscope::colormap::{ColorScale, Colormap, MASKED};
+use headscope::mask::Mask;
 use headscope::pyramid::{LayerOverview, MapPyramid};
 use headscope::render::Backend;
 use headscope::render::geometry::{GridLayout, Window};
@@ -45,15 +46,16 @@ fn the_gpu_draws_a_grid_as_the_cpu_does() {
         return;
     };
     for (t, seed) in [(1, 1), (23, 2), (64, 3), (300, 4)] {
-        for (scale, signed) in [
-            (LINEAR, false),
-            (LOG, false),
-            (CHANGE, true),
-            (LOG_CHANGE, true),
+        for (scale, mask) in [
+            (LINEAR, Mask::CAUSAL),
+            (LOG, Mask::causal_window(9)),
+            (CHANGE, Mask::NONE),
+            (LOG_CHANGE, Mask::to_either_side(20)),
         ] {
+            let signed = scale.map.is_diverging();
             for (cell, hide_first_key) in [(19.5, false), (64.0, true), (90.0, false)] {
                 let values = noise(3 * t * t, seed, signed);
-                let layer = Arc::new(LayerOverview::new(0, 3, t, !signed, &values));
+                let layer = Arc::new(LayerOverview::new(0, 3, t, mask, &values));
                 let style = |i: u8| CellStyle {
                     tint: [200, 10, 10, 40 * i],
                     outline: [255, 255, 0, 120 * i],
@@ -75,7 +77,7 @@ fn the_gpu_draws_a_grid_as_the_cpu_does() {
                 };
                 same_picture(
                     &mut offscreen,
-                    &format!("grid t {t} cell {cell} {scale:?}"),
+                    &format!("grid t {t} cell {cell} {scale:?} {mask:?}"),
                     |painter, rect, backend| {
                         paint_grid(backend, painter, rect, draw.clone());
                     },
@@ -91,15 +93,16 @@ fn the_gpu_draws_a_matrix_as_the_cpu_does() {
         return;
     };
     let t = 400;
-    for (scale, causal, hide_first_key) in [
-        (LINEAR, true, false),
-        (LOG, true, true),
-        (CHANGE, false, false),
-        (LOG_CHANGE, true, true),
+    for (scale, mask, hide_first_key) in [
+        (LINEAR, Mask::CAUSAL, false),
+        (LOG, Mask::causal_window(37), true),
+        (CHANGE, Mask::NONE, false),
+        (LOG_CHANGE, Mask::to_either_side(50), true),
+        (LINEAR, Mask::causal_window(1), false),
     ] {
         let map = Arc::new(MapPyramid::new(
             t,
-            causal,
+            mask,
             &noise(t * t, 9, scale.map.is_diverging()),
         ));
         let windows = [
@@ -138,7 +141,7 @@ fn the_gpu_draws_a_matrix_as_the_cpu_does() {
             };
             same_picture(
                 &mut offscreen,
-                &format!("matrix {window:?} {scale:?}"),
+                &format!("matrix {window:?} {scale:?} {mask:?}"),
                 |painter, rect, backend| {
                     paint_matrix(backend, painter, rect, draw.clone());
                 },
@@ -152,7 +155,7 @@ fn several_views_of_a_frame_keep_their_own_numbers() {
     let Some(mut offscreen) = offscreen() else {
         return;
     };
-    let map = Arc::new(MapPyramid::new(64, true, &noise(64 * 64, 5, false)));
+    let map = Arc::new(MapPyramid::new(64, Mask::CAUSAL, &noise(64 * 64, 5, false)));
     same_picture(&mut offscreen, "views", |painter, rect, backend| {
         for (i, scale) in [LINEAR, LOG, CHANGE].into_iter().enumerate() {
             let part = Rect::from_min_size(
@@ -179,7 +182,7 @@ fn every_sink_and_diagonal_is_one_even_line_in_every_cell() {
         0,
         2,
         t,
-        true,
+        Mask::CAUSAL,
         &[diagonal(t, 0), sink(t)].concat(),
     ));
     let cell = 61;
@@ -214,7 +217,7 @@ fn future_keys_are_grey_and_a_hidden_first_key_too() {
     let Some(mut offscreen) = offscreen() else {
         return;
     };
-    let map = Arc::new(MapPyramid::new(4, true, &[1.0; 16]));
+    let map = Arc::new(MapPyramid::new(4, Mask::CAUSAL, &[1.0; 16]));
     let draw = MatrixDraw {
         hide_first_key: true,
         ..matrix(&map)
@@ -231,13 +234,61 @@ fn future_keys_are_grey_and_a_hidden_first_key_too() {
     }
 }
 
+/// 6 pixels a cell, and 8 cells a pixel.
+#[test]
+fn what_the_mask_hides_is_grey_however_small() {
+    let Some(mut offscreen) = offscreen() else {
+        return;
+    };
+    for (t, pixels) in [(10, 60), (512, 64)] {
+        for mask in [
+            Mask::CAUSAL,
+            Mask::NONE,
+            Mask::causal_window(3),
+            Mask::causal_window(100),
+            Mask::to_either_side(2),
+            Mask::to_either_side(64),
+        ] {
+            let map = Arc::new(MapPyramid::new(t, mask, &vec![1.0; t * t]));
+            let layer = Arc::new(LayerOverview::new(0, 1, t, mask, &vec![1.0; t * t]));
+            let side = pixels as f32;
+            let picture = render(&mut offscreen, 1.0, |painter, rect, backend| {
+                let part = Rect::from_min_size(rect.min, vec2(side, side));
+                paint_matrix(backend, painter, part, matrix(&map));
+                let mut cells = grid(vec![Some(layer.clone())]);
+                cells.layout.origin = pos2(side + 8.0, 0.0);
+                cells.layout.cell = side;
+                paint_grid(backend, painter, rect, cells);
+            });
+            // The cells, or the block of cells, that a pixel shows.
+            let shown = |pixel: u32| {
+                let pixel = pixel as usize;
+                if t < pixels {
+                    let cell = pixel * t / pixels;
+                    cell..=cell
+                } else {
+                    let block = t / pixels;
+                    pixel * block..=(pixel + 1) * block - 1
+                }
+            };
+            for (x, y) in (0..pixels as u32).flat_map(|x| (0..pixels as u32).map(move |y| (x, y))) {
+                let seen = mask.sees_any(shown(y), shown(x));
+                for left in [0, pixels as u32 + 8] {
+                    let grey = picture.get_pixel(left + x, y).0[..3] == MASKED;
+                    assert_eq!(grey, !seen, "t {t} {mask:?} pixel {x}, {y} from {left}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_changed_layer_replaces_the_one_before_and_memory_is_counted() {
     let Some(mut offscreen) = offscreen() else {
         return;
     };
     let [a, b, larger] = [(8, 0.0), (8, 1.0), (16, 0.5)].map(|(t, value)| {
-        let layer = LayerOverview::new(0, 1, t, false, &vec![value; t * t]);
+        let layer = LayerOverview::new(0, 1, t, Mask::NONE, &vec![value; t * t]);
         (grid(vec![Some(Arc::new(layer))]), value)
     });
     let mut bytes = Vec::new();
@@ -262,7 +313,7 @@ fn a_style_is_its_own_cells_alone() {
     let Some(mut offscreen) = offscreen() else {
         return;
     };
-    let layer = Arc::new(LayerOverview::new(0, 2, 4, false, &[0.0; 32]));
+    let layer = Arc::new(LayerOverview::new(0, 2, 4, Mask::NONE, &[0.0; 32]));
     let mut draw = grid(vec![Some(layer.clone()), Some(layer)]);
     draw.layout.columns = 2;
     draw.styles = vec![CellStyle::default(); 4];
@@ -283,7 +334,7 @@ fn a_hidden_first_key_does_not_hide_the_keys_pooled_with_it() {
     };
     let t = 300;
     let second_key = (0..t * t).map(|i| f32::from(u8::from(i % t == 1)));
-    let layer = LayerOverview::new(0, 1, t, false, &second_key.collect::<Vec<_>>());
+    let layer = LayerOverview::new(0, 1, t, Mask::NONE, &second_key.collect::<Vec<_>>());
     assert!(layer.side < t);
     let mut draw = grid(vec![Some(Arc::new(layer))]);
     draw.hide_first_key = true;
@@ -303,7 +354,15 @@ fn more_than_a_frame_may_upload_follows_in_the_next() {
     let n_layers = 20;
     let values = vec![1.0; 12 * 256 * 256];
     let layers = (0..n_layers)
-        .map(|l| Some(Arc::new(LayerOverview::new(l, 12, 256, true, &values))))
+        .map(|l| {
+            Some(Arc::new(LayerOverview::new(
+                l,
+                12,
+                256,
+                Mask::CAUSAL,
+                &values,
+            )))
+        })
         .collect();
     let layout = GridLayout {
         origin: pos2(0.0, 0.0),
@@ -345,7 +404,7 @@ fn a_layer_over_the_gpus_limit_is_drawn_in_parts_and_a_map_by_the_cpu() {
     };
     let t = 256;
     let values = noise(5 * t * t, 8, false);
-    let layer = Arc::new(LayerOverview::new(0, 5, t, true, &values));
+    let layer = Arc::new(LayerOverview::new(0, 5, t, Mask::CAUSAL, &values));
     assert!(layer.words.len() * 4 > 800_000, "three parts");
     let layout = GridLayout {
         origin: pos2(2.0, 2.0),
@@ -368,7 +427,11 @@ fn a_layer_over_the_gpus_limit_is_drawn_in_parts_and_a_map_by_the_cpu() {
     same_picture(&mut offscreen, "parts", |painter, rect, backend| {
         paint_grid(backend, painter, rect, draw.clone());
     });
-    let map = Arc::new(MapPyramid::new(400, true, &noise(400 * 400, 8, false)));
+    let map = Arc::new(MapPyramid::new(
+        400,
+        Mask::CAUSAL,
+        &noise(400 * 400, 8, false),
+    ));
     same_picture(&mut offscreen, "map", |painter, rect, backend| {
         paint_matrix(backend, painter, rect, matrix(&map));
     });
@@ -404,13 +467,21 @@ fn pictures_and_frame_times() {
         let started = Instant::now();
         let values = heads.concat();
         let layers: Vec<_> = (0..12)
-            .map(|l| Some(Arc::new(LayerOverview::new(l, 12, t, true, &values))))
+            .map(|l| {
+                Some(Arc::new(LayerOverview::new(
+                    l,
+                    12,
+                    t,
+                    Mask::CAUSAL,
+                    &values,
+                )))
+            })
             .collect();
         println!("t {t}: overview of a layer {:.1?}", started.elapsed() / 12);
         let started = Instant::now();
         let maps: Vec<_> = heads
             .iter()
-            .map(|head| Arc::new(MapPyramid::new(t, true, head)))
+            .map(|head| Arc::new(MapPyramid::new(t, Mask::CAUSAL, head)))
             .collect();
         println!(
             "t {t}: full pyramid of a head {:.1?}",

@@ -66,7 +66,10 @@ fn the_table_of_keys_is_the_programs() {
 #[test]
 fn every_family_is_named_with_its_examples() {
     for family in FAMILIES {
-        let row = format!("`{}` | {} |", family.model_type, family.examples);
+        let mut row = format!("`{}` | {} |", family.model_type, family.examples);
+        if let Some(gguf) = &family.gguf {
+            row = format!("{row} `{}` |", gguf.architecture);
+        }
         assert!(readme().contains(&row), "the README lacks `{row}`");
     }
 }

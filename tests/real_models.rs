@@ -16,6 +16,7 @@ use headscope::experiment::RunSpec;
 use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::load::{Unreported, open};
 use headscope::model::site::Site;
+use headscope::prompt::BosRule;
 use serde_json::Value;
 
 fn check_reference(folder: &Path, model: &str) {
@@ -96,6 +97,74 @@ fn gpt_nano_sort_agrees_with_its_reference() {
 fn stories260k_agrees_with_its_reference() {
     if let Some(models) = support::real_models("stories260k") {
         check_reference(&models.join("stories260k"), "");
+    }
+}
+
+/// The three sentences of the sentence-transformers quick start: how alike their mean-pooled last residuals are.
+///
+/// The f16 file rounds the published weights, which moves the cosines by up to 8e-5: the fixture has those of the
+/// rounded weights in f64, to six digits. An f32 forward keeps within 1e-6 of them; rounding makes that 2e-6.
+#[test]
+fn minilm_finds_the_published_likenesses() {
+    let Some(models) = support::real_models("MiniLM") else {
+        return;
+    };
+    let path = models.join("all-minilm-l6-v2-fp16");
+    let model = Arc::new(open(path.to_str().unwrap(), &mut Unreported).unwrap());
+    let cosines = std::fs::read(support::fixture("minilm_cosines.json")).unwrap();
+    let cosines: Value = serde_json::from_slice(&cosines).unwrap();
+    let last = format!(
+        "blocks.{}.hook_normalized_resid_post",
+        model.spec.n_layers - 1
+    );
+    let site: Site = last.parse().unwrap();
+    let mut engine = Engine::new(Arc::clone(&model));
+    let means: Vec<Vec<f64>> = cosines["sentences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sentence| {
+            let ids: Vec<u32> = serde_json::from_value(sentence["ids"].clone()).unwrap();
+            let text = sentence["text"].as_str().unwrap();
+            let tokenizer = model.tokenizer.as_ref().unwrap();
+            assert_eq!(
+                tokenizer.encode(text, BosRule::Auto).unwrap(),
+                ids,
+                "{text}"
+            );
+            let rows = engine
+                .dump(&support::run_spec(&ids, &[]), &[site])
+                .unwrap()
+                .remove(0)
+                .values;
+            let width = model.spec.d_model;
+            (0..width)
+                .map(|i| {
+                    rows.iter()
+                        .skip(i)
+                        .step_by(width)
+                        .map(|v| f64::from(*v))
+                        .sum()
+                })
+                .collect()
+        })
+        .collect();
+    let cosine = |a: &[f64], b: &[f64]| {
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    let pairs: Vec<[usize; 2]> = serde_json::from_value(cosines["pairs"].clone()).unwrap();
+    for (i, [a, b]) in pairs.into_iter().enumerate() {
+        let found = cosine(&means[a], &means[b]);
+        let rounded = cosines["cosines_f16_weights"][i].as_f64().unwrap();
+        let published = cosines["published"][i].as_f64().unwrap();
+        println!("MiniLM: cosine {found:.6}, in f64 {rounded}, published {published}");
+        assert!((found - rounded).abs() < 2e-6, "{found} {rounded}");
+        // What the rounding of the weights moves, and half a unit of the published fourth digit.
+        assert!(
+            (found - published).abs() < 8e-5 + 5e-5,
+            "{found} {published}"
+        );
     }
 }
 

@@ -245,7 +245,7 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
         (change("scale(2.5)", "scale(1e999)"), &["row 1", "finite"]),
         (
             change("\"position\": 13", "\"position\": \"first\""),
-            &["position is \"last\" or a token index"],
+            &["position is \"usual\", \"last\" or a token index"],
         ),
         (
             change("\"position\": 13", "\"position\": -3"),

@@ -202,7 +202,8 @@ fn generated_tokens_equal_those_of_whole_runs_under_the_same_edits() {
                         .flatten()
                         .copied()
                         .collect();
-                    close(row, &last, 1e-6).unwrap_or_else(what);
+                    // Scores of magnitude 10 carry their rounding into the weights.
+                    close(row, &last, 5e-6).unwrap_or_else(what);
                 }
                 text.push(token.chosen.id);
             }

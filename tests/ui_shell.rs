@@ -207,7 +207,7 @@ fn heads_are_chosen_and_ablated_by_keyboard() {
 fn a_token_sets_where_the_logits_are_read() {
     let mut harness = demo();
     let before = harness.state().session().experiment.position;
-    assert_eq!(before, ReadPosition::Last);
+    assert_eq!(before, ReadPosition::Usual);
     harness.get_by_label_contains("Token 3 ").click();
     harness.run_ok();
     let position = harness.state().session().experiment.position;
@@ -217,7 +217,7 @@ fn a_token_sets_where_the_logits_are_read() {
     assert_eq!(position, ReadPosition::At(2));
     press(&mut harness, Modifiers::NONE, Key::End);
     let position = harness.state().session().experiment.position;
-    assert_eq!(position, ReadPosition::Last);
+    assert_eq!(position, ReadPosition::Usual);
 }
 
 #[test]

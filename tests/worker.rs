@@ -65,7 +65,7 @@ fn of_many_requests_the_newest_is_answered() {
     let mut newest = RunId::default();
     for i in 0..200 {
         let spec = spec(&[&format!("L0H1=scale({i})")]);
-        newest = worker.submit(&model, Arc::clone(&spec));
+        newest = worker.submit(&model, Arc::clone(&spec), &[]);
         live.submitted(newest, spec);
     }
     finish(&mut worker, &mut live, newest);
@@ -87,12 +87,12 @@ fn old_results_stay_and_are_known_as_old() {
     let model = tiny(&mut worker);
     let mut live = Live::default();
     live.reset(model.spec.n_layers);
-    let first = worker.submit(&model, spec(&[]));
+    let first = worker.submit(&model, spec(&[]), &[]);
     live.submitted(first, spec(&[]));
     finish(&mut worker, &mut live, first);
     let shown = live.layer(1).unwrap().run;
     assert!(!live.is_old(shown));
-    let second = worker.submit(&model, spec(&["L0H0=zero"]));
+    let second = worker.submit(&model, spec(&["L0H0=zero"]), &[]);
     live.submitted(second, spec(&["L0H0=zero"]));
     assert!(
         live.is_old(live.layer(1).unwrap().run),
@@ -109,7 +109,7 @@ fn a_refused_edit_is_an_error_and_the_worker_goes_on() {
     let model = tiny(&mut worker);
     let mut live = Live::default();
     live.reset(model.spec.n_layers);
-    let refused = worker.submit(&model, spec(&["L9H0=zero"]));
+    let refused = worker.submit(&model, spec(&["L9H0=zero"]), &[]);
     live.submitted(refused, spec(&["L9H0=zero"]));
     wait_for(&mut worker, |event| {
         live.apply(event);
@@ -120,7 +120,7 @@ fn a_refused_edit_is_an_error_and_the_worker_goes_on() {
             .as_deref()
             .is_some_and(|error| error.contains("L9H0=zero"))
     );
-    let good = worker.submit(&model, spec(&[]));
+    let good = worker.submit(&model, spec(&[]), &[]);
     live.submitted(good, spec(&[]));
     finish(&mut worker, &mut live, good);
     assert!(live.error.is_none() && live.before.logits.is_some());
@@ -148,7 +148,7 @@ fn maps_that_are_told_again_are_not_pooled_again() {
     let mut live = Live::default();
     live.reset(model.spec.n_layers);
     let mut run = |edits: &[&str]| {
-        let id = worker.submit(&model, spec(edits));
+        let id = worker.submit(&model, spec(edits), &[]);
         live.submitted(id, spec(edits));
         finish(&mut worker, &mut live, id);
         let ids = |pass: &headscope::worker::LivePass| -> Vec<u64> {

@@ -1,7 +1,10 @@
-//! What the benches share: a model of GPT-2 small's shape with random weights.
+//! What the benches share: a model of GPT-2 small's shape with random weights, and runs on it.
+#![allow(dead_code, reason = "each bench uses a part")]
 
 use std::path::PathBuf;
 use std::process::Command;
+
+use headscope::experiment::RunSpec;
 
 /// Its folder, in the system's temporary one; written by `scripts/make-random-model` where it is not there yet.
 pub(crate) fn random_model() -> PathBuf {
@@ -15,4 +18,19 @@ pub(crate) fn random_model() -> PathBuf {
         );
     }
     folder
+}
+
+/// A run of `n_tokens` of GPT-2's vocabulary, read at the last one.
+pub(crate) fn run(n_tokens: usize, edits: &[String]) -> RunSpec {
+    RunSpec {
+        ids: (0..n_tokens).map(|i| (i * 7919 % 50_257) as u32).collect(),
+        n_prompt: n_tokens,
+        reach: n_tokens,
+        contrast: None,
+        edits: edits.iter().filter_map(|edit| edit.parse().ok()).collect(),
+        position: n_tokens - 1,
+        last: n_tokens - 1,
+        bos_count: 0,
+        folder: None,
+    }
 }

@@ -138,7 +138,7 @@ pub(super) struct ExperimentArgs {
     /// Edit, such as L9H6=scale(2.5)@last; in the order given
     #[arg(long = "edit", value_name = "EDIT", allow_hyphen_values = true)]
     pub(super) edits: Vec<String>,
-    /// Position that logits are read at: `last` or an index, beginning-of-text counted [default: last]
+    /// Position that logits are read at: `last` or an index, beginning-of-text counted [default: last; models for masked tokens: the last mask]
     #[arg(long, value_name = "P")]
     pub(super) position: Option<Position>,
     /// Exactly one beginning-of-text token at the front
@@ -199,7 +199,10 @@ pub(super) struct Size {
 
 impl ExperimentArgs {
     /// The experiment that was asked for, without its edits: those are refused, not misused, if they are wrong.
-    pub(super) fn experiment(&self, sample: impl FnOnce() -> Prompt) -> Experiment {
+    pub(super) fn experiment<E>(
+        &self,
+        sample: impl FnOnce() -> Result<Prompt, E>,
+    ) -> Result<Experiment, E> {
         let Self {
             prompt,
             ids,
@@ -211,17 +214,17 @@ impl ExperimentArgs {
             bos,
             no_bos,
         } = self;
-        let mut experiment =
-            Experiment::new(given(prompt.as_ref(), ids.as_ref()).unwrap_or_else(sample));
+        let prompt = given(prompt.as_ref(), ids.as_ref());
+        let mut experiment = Experiment::new(prompt.map_or_else(sample, Ok)?);
         experiment.contrast = given(contrast.as_ref(), contrast_ids.as_ref());
         experiment.answers.clone_from(answers);
-        experiment.position = position.map_or(ReadPosition::Last, |position| position.0);
+        experiment.position = position.map_or(ReadPosition::Usual, |position| position.0);
         experiment.bos = match (bos, no_bos) {
             (true, _) => BosRule::Always,
             (_, true) => BosRule::Never,
             _ => BosRule::Auto,
         };
-        experiment
+        Ok(experiment)
     }
 
     /// The first option that was given, which a session has in itself.
@@ -394,15 +397,14 @@ mod tests {
             "3",
             "--no-bos",
         ]);
-        let experiment = args.asked.experiment.experiment(|| unreachable!());
+        let none = || Err::<Prompt, _>("no prompt was given");
+        let experiment = args.asked.experiment.experiment(none).unwrap();
         assert_eq!(experiment.prompt, Prompt::Ids(vec![2, 0, 1]));
         assert_eq!(experiment.contrast, Some(Prompt::Text("B".into())));
         assert_eq!(experiment.position, ReadPosition::At(3));
         assert_eq!(experiment.bos, BosRule::Never);
-        let sample = run(&[])
-            .asked
-            .experiment
-            .experiment(|| Prompt::Text("S".into()));
+        let sample = || Ok::<_, ()>(Prompt::Text("S".into()));
+        let sample = run(&[]).asked.experiment.experiment(sample).unwrap();
         assert_eq!(sample, Experiment::new(Prompt::Text("S".into())));
     }
 

@@ -96,7 +96,11 @@ impl From<clap::Error> for CliError {
 
 impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        // Some wrong usage is seen only with the model open.
+        match error.downcast() {
+            Ok(usage) => Self::Usage(usage),
+            Err(error) => Self::Failed(error),
+        }
     }
 }
 

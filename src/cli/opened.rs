@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 
 use super::CliError;
 use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
@@ -83,14 +83,21 @@ impl Opened {
             })
             .collect::<Result<_, _>>()?;
         let engine = open(source)?;
-        let has_prompt = args.prompt.is_some() || args.ids.is_some();
-        if !has_prompt && engine.model().tokenizer.is_none() {
-            bail!("the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1");
+        if (args.bos || args.no_bos) && !engine.model().spec.is_causal() {
+            let reason = format!(
+                "{source} is an encoder, whose tokenizer puts the special tokens: --bos and --no-bos are for models \
+                 that read from left to right"
+            );
+            return Err(usage(&reason).into());
         }
-        let mut experiment = args.experiment(|| match source {
-            demo::NAME => Prompt::Text(demo::FIRST_PROMPT.to_owned()),
-            _ => Prompt::sample(),
-        });
+        let has_prompt = args.prompt.is_some() || args.ids.is_some();
+        let sample = || {
+            let sample = engine.model().sample().map(|(prompt, _)| prompt);
+            sample.context(
+                "the model has no tokenizer: give its prompt as token ids, such as --ids 2,0,1",
+            )
+        };
+        let mut experiment = args.experiment(sample)?;
         experiment.edits = edits;
         let mut session = Session::new(source, experiment);
         if source == demo::NAME && !has_prompt {

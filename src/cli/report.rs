@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::opened::Opened;
 use crate::experiment::{Outcome, Pass, Readout, TokenScore};
 use crate::model::Model;
+use crate::model::spec::Head;
 use crate::model::tokenizer::Piece;
 use crate::session::replay;
 
@@ -18,7 +19,7 @@ pub(super) struct Report {
     /// Canonical spelling, in order.
     pub(super) edits: Vec<String>,
     pub(super) position: usize,
-    /// `next_token`, or `none` without a language-model head.
+    /// `next_token`, `masked_token`, or `none` without a language-model head.
     pub(super) readout: &'static str,
     pub(super) before: Side,
     /// Absent without edits.
@@ -116,9 +117,10 @@ impl Report {
             tokens: tokens(&opened.resolved.tokens),
             edits: spec.edits.iter().map(ToString::to_string).collect(),
             position: spec.position,
-            readout: match before.logits {
-                Some(_) => "next_token",
-                None => "none",
+            readout: match opened.model_ref().spec.head {
+                Head::None => "none",
+                Head::NextToken => "next_token",
+                Head::MaskedToken { .. } => "masked_token",
             },
             before: before_side,
             after: after_side,

@@ -42,8 +42,10 @@ impl Continuation {
 /// Where the logits are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadPosition {
-    /// The last token of the prompt that is not special; the newest one where generated tokens follow it.
+    /// Where the model is usually asked: at the last `[MASK]` where it predicts those, else as [`Self::Last`].
     #[default]
+    Usual,
+    /// The last token that is not special; the newest one where generated tokens follow the prompt.
     Last,
     At(usize),
 }

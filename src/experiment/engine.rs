@@ -5,21 +5,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
-
 use super::compile::{EditError, Sources, compile};
 use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
 use crate::model::Model;
 use crate::model::plan::{Entry, Plan};
+use crate::model::scored::Scored;
 use crate::model::site::{Part, Site};
 use crate::model::spec::ModelSpec;
 use crate::model::transformer::{Activations, Kept};
 
-/// f32 maps of two runs stay within this; beyond it maps are kept as f16 and labelled so.
-const EXACT_MAPS_BUDGET: usize = 1 << 30;
+/// Maps of two runs are kept while they stay within this; beyond it a map is made where it is looked at.
+const MAPS_BUDGET: usize = 1 << 30;
 
-/// Maps of two runs, as f16, never take more than this: a prompt that would need more is refused.
-const MAPS_LIMIT: usize = 8 << 30;
+/// One map never takes more than this: a prompt that would need more is refused.
+const MAP_LIMIT: usize = 1 << 30;
 
 /// One model and its kept runs.
 #[derive(Debug)]
@@ -84,14 +83,13 @@ pub enum RunError {
         last: usize,
     },
     #[error(
-        "{which} has {n_tokens} tokens: the attention maps of two runs would take {needed_gb:.1} GB, and at most \
-         {limit_gb:.1} GB are kept; up to {most} tokens fit on this model"
+        "{which} has {n_tokens} tokens: the map of a single head would take {needed_gb:.1} GB; \
+         up to {most} tokens can be looked at"
     )]
-    MapsTooLarge {
+    MapTooLarge {
         which: &'static str,
         n_tokens: usize,
         needed_gb: f64,
-        limit_gb: f64,
         most: usize,
     },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
@@ -215,13 +213,12 @@ impl Engine {
                     n_ctx: shape.n_ctx,
                 });
             }
-            let most = most_tokens(shape);
+            let most = (MAP_LIMIT / size_of::<f32>()).isqrt();
             if ids.len() > most {
-                return Err(RunError::MapsTooLarge {
+                return Err(RunError::MapTooLarge {
                     which,
                     n_tokens: ids.len(),
-                    needed_gb: bytes_per_cell(shape) as f64 * (ids.len() as f64).powi(2) / 1e9,
-                    limit_gb: MAPS_LIMIT as f64 / 1e9,
+                    needed_gb: size_of::<f32>() as f64 * (ids.len() as f64).powi(2) / 1e9,
                     most,
                 });
             }
@@ -372,7 +369,8 @@ impl KeptRun {
         from: Option<(Entry, &Kept, &[Arc<LayerMaps>])>,
         on_layer: &mut dyn FnMut(&Arc<LayerMaps>) -> bool,
     ) -> Result<(), RunError> {
-        let record = looked_at(model.spec.n_layers);
+        let looks = Looks::at(&model.spec, self.ids.len());
+        let record = looks.sites(&model.spec);
         let transformer = &model.transformer;
         let (mut forward, known) = match from {
             None => (transformer.start(&self.ids, &self.plan, &record)?, None),
@@ -386,11 +384,10 @@ impl KeptRun {
             let Some(mut recorded) = forward.step()? else {
                 break;
             };
-            let mut take = |part| recorded.remove(&Site::Block(layer, part));
-            let maps = match (take(Part::Pattern), take(Part::V), known) {
-                (Some(pattern), Some(v), _) => Arc::new(layer_maps(model, layer, &pattern, &v)?),
-                (_, _, Some(maps)) => Arc::clone(maps),
-                _ => {
+            let maps = match (looks.maps(model, layer, &self.plan, &mut recorded)?, known) {
+                (Some(maps), _) => Arc::new(maps),
+                (None, Some(maps)) => Arc::clone(maps),
+                (None, None) => {
                     return Err(candle_core::Error::msg("a layer gave no attention pattern").into());
                 }
             };
@@ -448,41 +445,70 @@ impl KeptRun {
     }
 }
 
-/// Bytes that one cell (query, key) takes in the f16 maps of all heads of two runs.
-fn bytes_per_cell(shape: &ModelSpec) -> usize {
-    2 * size_of::<half::f16>() * shape.n_layers * shape.n_heads
+/// How a run's maps are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    /// All of them.
+    Kept,
+    /// q and k, from which a map is made where it is looked at.
+    OnDemand,
 }
 
-/// The longest prompt whose maps are kept.
-fn most_tokens(shape: &ModelSpec) -> usize {
-    (MAPS_LIMIT / bytes_per_cell(shape)).isqrt()
-}
+impl Looks {
+    fn at(shape: &ModelSpec, n_tokens: usize) -> Self {
+        let two_runs = 2 * size_of::<f32>() * shape.n_layers * shape.n_heads * n_tokens.pow(2);
+        if two_runs <= MAPS_BUDGET {
+            Self::Kept
+        } else {
+            Self::OnDemand
+        }
+    }
 
-/// What every run records to be looked at.
-fn looked_at(n_layers: usize) -> BTreeSet<Site> {
-    (0..n_layers)
-        .flat_map(|layer| [Part::Pattern, Part::V].map(|part| Site::Block(layer, part)))
-        .collect()
-}
+    /// What every run records to be looked at.
+    fn sites(self, shape: &ModelSpec) -> BTreeSet<Site> {
+        (0..shape.n_layers)
+            .flat_map(|layer| {
+                let parts = match self {
+                    Self::Kept => vec![Part::Pattern, Part::V],
+                    Self::OnDemand => [&Part::scored(shape, layer)[..], &[Part::V]].concat(),
+                };
+                parts.into_iter().map(move |part| Site::Block(layer, part))
+            })
+            .collect()
+    }
 
-fn layer_maps(
-    model: &Model,
-    layer: usize,
-    pattern: &Tensor,
-    v: &Tensor,
-) -> Result<LayerMaps, RunError> {
-    let (n_heads, n_tokens, _) = pattern.dims3()?;
-    let all_maps = model.spec.n_layers * pattern.elem_count() * size_of::<f32>();
-    let values = pattern.flatten_all()?.to_vec1()?;
-    let patterns = if 2 * all_maps <= EXACT_MAPS_BUDGET {
-        Patterns::exact(n_heads, n_tokens, values)
-    } else {
-        Patterns::rounded(n_heads, n_tokens, &values)
-    };
-    Ok(LayerMaps {
-        layer,
-        mask: model.spec.masks[layer],
-        patterns,
-        value_norms: model.transformer.value_norms(v)?.into(),
-    })
+    /// The maps of a layer from what it recorded; `None` where its attention did not run.
+    fn maps(
+        self,
+        model: &Model,
+        layer: usize,
+        plan: &Plan,
+        recorded: &mut Activations,
+    ) -> Result<Option<LayerMaps>, RunError> {
+        let mut take = |part| recorded.remove(&Site::Block(layer, part));
+        let patterns = match self {
+            Self::Kept => {
+                let Some(pattern) = take(Part::Pattern) else {
+                    return Ok(None);
+                };
+                let (n_heads, n_tokens, _) = pattern.dims3()?;
+                Patterns::kept(n_heads, n_tokens, pattern.flatten_all()?.to_vec1()?)
+            }
+            Self::OnDemand => {
+                let [Some(q), Some(k)] = Part::scored(&model.spec, layer).map(&mut take) else {
+                    return Ok(None);
+                };
+                Patterns::on_demand(Scored::new(&model.spec, layer, &q, &k, plan)?)
+            }
+        };
+        let Some(v) = take(Part::V) else {
+            return Ok(None);
+        };
+        Ok(Some(LayerMaps {
+            layer,
+            mask: model.spec.masks[layer],
+            patterns,
+            value_norms: model.transformer.value_norms(&v)?.into(),
+        }))
+    }
 }

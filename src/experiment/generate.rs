@@ -138,15 +138,16 @@ impl Generation {
             if !go_on() {
                 return Err(RunError::Stopped);
             }
-            let Some(of_layer) = forward.step()? else {
+            let Some(mut of_layer) = forward.step()? else {
                 break;
             };
-            let layer = recorded.len();
-            let pattern = &of_layer[&Site::Block(layer, Part::Pattern)];
-            let (n_heads, n_queries, n_keys) = pattern.dims3()?;
-            let last = pattern.narrow(1, n_queries - 1, 1)?;
-            let last = last.reshape(n_heads * n_keys)?.to_vec1::<f32>()?;
-            rows.push(last.into());
+            // Taken out: those of the prompt's pass are large, and one row of each head is wanted.
+            if let Some(pattern) = of_layer.remove(&Site::Block(recorded.len(), Part::Pattern)) {
+                let (n_heads, n_queries, n_keys) = pattern.dims3()?;
+                let last = pattern.narrow(1, n_queries - 1, 1)?;
+                let last = last.reshape(n_heads * n_keys)?.to_vec1::<f32>()?;
+                rows.push(last.into());
+            }
             recorded.push(of_layer);
         }
         let last = self.prompt.len() - 1 + self.n_tokens;

@@ -1,12 +1,13 @@
 //! Attention maps of a layer as plain values: what the window draws and the exports write.
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use half::f16;
-use half::slice::HalfFloatSliceExt as _;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mask::Mask;
+use crate::model::scored::Scored;
+
+/// Maps that were made because somebody looks at them stay, the newest ones within so many bytes a layer.
+const STAY: usize = 512 << 20;
 
 /// What one layer of a run leaves for looking at.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub struct LayerMaps {
     pub value_norms: Arc<[f32]>,
 }
 
-/// Attention patterns of one layer, `[head, query, key]`. Kept as f32, or as f16 where the f32 maps of all layers would
-/// pass the memory budget (see [`Patterns::is_exact`]).
+/// Attention patterns of one layer, `[head, query, key]`: kept, or (where those of all layers would fill the memory)
+/// made from q and k where they are looked at. The values are the run's own either way.
 #[derive(Debug)]
 pub struct Patterns {
     n_heads: usize,
@@ -30,13 +31,35 @@ pub struct Patterns {
 
 #[derive(Debug)]
 enum Values {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+    Kept(Vec<f32>),
+    OnDemand {
+        from: Scored,
+        /// Newest last.
+        made: Mutex<Vec<(usize, Arc<[f32]>)>>,
+    },
+}
+
+/// The map of one head, `[query, key]`.
+#[derive(Clone, Debug)]
+pub enum HeadMap<'a> {
+    Kept(&'a [f32]),
+    Made(Arc<[f32]>),
+}
+
+impl Deref for HeadMap<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Kept(values) => values,
+            Self::Made(values) => values,
+        }
+    }
 }
 
 impl Patterns {
     /// `values` is `[head, query, key]`, row-major.
-    pub fn exact(n_heads: usize, n_tokens: usize, values: Vec<f32>) -> Self {
+    pub fn kept(n_heads: usize, n_tokens: usize, values: Vec<f32>) -> Self {
         assert_eq!(
             values.len(),
             n_heads * n_tokens * n_tokens,
@@ -45,23 +68,18 @@ impl Patterns {
         Self {
             n_heads,
             n_tokens,
-            values: Values::F32(values),
+            values: Values::Kept(values),
         }
     }
 
-    /// The same maps in half the memory, rounded to f16 (relative error up to 2⁻¹¹).
-    pub fn rounded(n_heads: usize, n_tokens: usize, values: &[f32]) -> Self {
-        assert_eq!(
-            values.len(),
-            n_heads * n_tokens * n_tokens,
-            "[head, query, key]"
-        );
-        let mut half = vec![f16::ZERO; values.len()];
-        half.convert_from_f32_slice(values);
+    pub fn on_demand(from: Scored) -> Self {
         Self {
-            n_heads,
-            n_tokens,
-            values: Values::F16(half),
+            n_heads: from.n_heads(),
+            n_tokens: from.n_tokens(),
+            values: Values::OnDemand {
+                from,
+                made: Mutex::default(),
+            },
         }
     }
 
@@ -73,42 +91,51 @@ impl Patterns {
         self.n_tokens
     }
 
-    /// Whether values are the run's own f32; otherwise they were rounded for display.
-    pub fn is_exact(&self) -> bool {
-        matches!(self.values, Values::F32(_))
-    }
-
+    /// What these patterns take in memory now.
     pub fn bytes(&self) -> usize {
         match &self.values {
-            Values::F32(values) => size_of_val(values.as_slice()),
-            Values::F16(values) => size_of_val(values.as_slice()),
+            Values::Kept(values) => size_of_val(values.as_slice()),
+            Values::OnDemand { from, made } => {
+                let made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                let maps: usize = made.iter().map(|(_, map)| size_of_val(&**map)).sum();
+                from.bytes() + maps
+            }
         }
     }
 
-    /// A[query, key] of a head.
+    /// A[query, key] of a head. For single cells: of many, take the head's [map](Self::head).
     pub fn value(&self, head: usize, query: usize, key: usize) -> f32 {
-        let i = (head * self.n_tokens + query) * self.n_tokens + key;
         match &self.values {
-            Values::F32(values) => values[i],
-            Values::F16(values) => values[i].to_f32(),
+            Values::Kept(values) => values[(head * self.n_tokens + query) * self.n_tokens + key],
+            Values::OnDemand { from, .. } => from.row(head, query)[key],
         }
     }
 
-    /// All maps, `[head, query, key]`.
-    pub fn all(&self) -> Cow<'_, [f32]> {
-        match &self.values {
-            Values::F32(values) => Cow::Borrowed(values),
-            Values::F16(values) => Cow::Owned(values.to_f32_vec()),
-        }
-    }
-
-    /// The map of one head, `[query, key]`.
-    pub fn head(&self, head: usize) -> Cow<'_, [f32]> {
+    /// The map of one head. Where it has to be made, it stays for those who look at it next.
+    pub fn head(&self, head: usize) -> HeadMap<'_> {
         let size = self.n_tokens * self.n_tokens;
-        let range = head * size..(head + 1) * size;
         match &self.values {
-            Values::F32(values) => Cow::Borrowed(&values[range]),
-            Values::F16(values) => Cow::Owned(values[range].to_f32_vec()),
+            Values::Kept(values) => HeadMap::Kept(&values[head * size..(head + 1) * size]),
+            Values::OnDemand { from, made } => {
+                let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                let map = match made.iter().position(|(known, _)| *known == head) {
+                    Some(known) => made.remove(known).1,
+                    None => from.head(head).into(),
+                };
+                let room = (STAY / size_of_val(&*map).max(1)).saturating_sub(1);
+                let too_many = made.len().saturating_sub(room);
+                made.drain(..too_many);
+                made.push((head, Arc::clone(&map)));
+                HeadMap::Made(map)
+            }
+        }
+    }
+
+    /// The map of one head for a single look: it does not stay.
+    pub fn glance(&self, head: usize) -> HeadMap<'_> {
+        match &self.values {
+            Values::Kept(_) => self.head(head),
+            Values::OnDemand { from, .. } => HeadMap::Made(from.head(head).into()),
         }
     }
 }
@@ -120,12 +147,10 @@ mod tests {
     #[test]
     fn a_head_reads_the_same_as_its_cells() {
         let values: Vec<f32> = (0..2 * 9).map(|i| i as f32 / 17.0).collect();
-        let exact = Patterns::exact(2, 3, values.clone());
-        let rounded = Patterns::rounded(2, 3, &values);
-        for (i, cell) in exact.head(1).iter().enumerate() {
-            assert_eq!(cell.to_bits(), exact.value(1, i / 3, i % 3).to_bits());
-            assert!((rounded.value(1, i / 3, i % 3) - cell).abs() <= cell / 2048.0);
+        let patterns = Patterns::kept(2, 3, values);
+        for (i, cell) in patterns.head(1).iter().enumerate() {
+            assert_eq!(cell.to_bits(), patterns.value(1, i / 3, i % 3).to_bits());
         }
-        assert_eq!(rounded.bytes() * 2, exact.bytes());
+        assert_eq!(patterns.bytes(), 2 * 9 * 4);
     }
 }

@@ -14,7 +14,7 @@ mod sweep;
 pub use asked::{Continuation, EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
 pub use generate::{Generated, GeneratedToken, Generation};
-pub use maps::{LayerMaps, Patterns};
+pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
 pub use sweep::SweepLogits;
 

@@ -6,6 +6,7 @@ use super::{Experiment, ReadPosition, RunSpec};
 use crate::edit::Op;
 use crate::edit::align::Alignment;
 use crate::model::Model;
+use crate::model::spec::Head;
 use crate::model::tokenizer::{Piece, Tokenizer, TokenizerError};
 use crate::prompt::{BosRule, Prompt};
 
@@ -63,6 +64,19 @@ pub enum ResolveError {
         "generated tokens follow the prompt, and this model reads in both directions: it generates none"
     )]
     NothingFollows,
+    #[error(
+        "the model reads in both directions, and its tokenizer puts the special tokens: there is no rule for the \
+         beginning of text to override, set it to auto"
+    )]
+    NoBosRule,
+    #[error(
+        "the model predicts the token that {mask} stands for, and prompt A has none: put {mask} into it, or say where \
+         the logits are to be read (--position last, or an index)"
+    )]
+    NoMask {
+        /// As the prompt would have it.
+        mask: String,
+    },
     #[error("{which} is empty: there is nothing to run")]
     EmptyPrompt { which: &'static str },
     #[error("position {position} is outside the prompt, whose {n_tokens} tokens are 0 to {last}", last = n_tokens - 1)]
@@ -80,6 +94,9 @@ pub fn resolve(
     model: &Model,
     folder: Option<&Path>,
 ) -> Result<Resolved, ResolveError> {
+    if !model.spec.is_causal() && experiment.bos != BosRule::Auto {
+        return Err(ResolveError::NoBosRule);
+    }
     let ids = encode(model, &experiment.prompt, experiment.bos, "prompt A")?;
     let contrast = experiment
         .contrast
@@ -94,8 +111,9 @@ pub fn resolve(
     }
     let text = [&ids, generated].concat();
     let position = match experiment.position {
-        ReadPosition::Last if generated.is_empty() => last,
-        ReadPosition::Last => text.len() - 1,
+        ReadPosition::Usual | ReadPosition::Last if !generated.is_empty() => text.len() - 1,
+        ReadPosition::Usual if model.spec.predicts_in_place() => last_mask(model, &ids)?,
+        ReadPosition::Usual | ReadPosition::Last => last,
         ReadPosition::At(position) if position < text.len() => position,
         ReadPosition::At(position) => {
             return Err(ResolveError::NoSuchPosition {
@@ -105,10 +123,15 @@ pub fn resolve(
         }
     };
     let mut warnings = Vec::new();
+    let has_logits = model.spec.head != Head::None;
+    if !has_logits && !experiment.answers.is_empty() {
+        warnings.push("the model has no language-model head: answers are not looked at".into());
+    }
     let answers = experiment
         .answers
         .iter()
-        .map(|text| answer(model, experiment, &ids, text, &mut warnings))
+        .filter(|_| has_logits)
+        .map(|text| answer(model, experiment, &ids, position, text, &mut warnings))
         .collect::<Result<Vec<_>, _>>()?;
     if let [first, second, ..] = &answers[..]
         && first.id == second.id
@@ -121,7 +144,13 @@ pub fn resolve(
     let alignment = contrast
         .as_deref()
         .map(|contrast| Alignment::new(&ids, contrast));
-    warn_about(experiment, bos, alignment, &mut warnings);
+    // Nothing stands at the beginning of an encoder's text but what its tokenizer puts there.
+    let bos_count = if model.spec.is_causal() {
+        bos_count(model, &ids)
+    } else {
+        0
+    };
+    warn_about(experiment, bos, bos_count, alignment, &mut warnings);
     Ok(Resolved {
         tokens: pieces(model, &text),
         contrast_tokens: contrast.as_deref().map(|ids| pieces(model, ids)),
@@ -130,7 +159,7 @@ pub fn resolve(
         bos,
         warnings,
         spec: RunSpec {
-            bos_count: bos_count(model, &ids),
+            bos_count,
             n_prompt: ids.len(),
             reach: ids.len() + experiment.continuation.ids.len(),
             ids: text.into(),
@@ -199,6 +228,19 @@ fn last_ordinary(model: &Model, ids: &[u32]) -> usize {
         .unwrap_or(ids.len() - 1)
 }
 
+/// The last token that stands for one to be predicted.
+fn last_mask(model: &Model, ids: &[u32]) -> Result<usize, ResolveError> {
+    let tokenizer = model.tokenizer.as_ref();
+    let mask_id = tokenizer.and_then(Tokenizer::mask_id);
+    ids.iter()
+        .rposition(|id| Some(*id) == mask_id)
+        .ok_or_else(|| ResolveError::NoMask {
+            mask: tokenizer
+                .and_then(Tokenizer::mask)
+                .unwrap_or_else(|| "a mask token".to_owned()),
+        })
+}
+
 fn pieces(model: &Model, ids: &[u32]) -> Vec<Piece> {
     match &model.tokenizer {
         Some(tokenizer) => tokenizer.pieces(ids),
@@ -219,6 +261,7 @@ fn answer(
     model: &Model,
     experiment: &Experiment,
     ids: &[u32],
+    position: usize,
     text: &str,
     warnings: &mut Vec<String>,
 ) -> Result<Answer, ResolveError> {
@@ -246,6 +289,9 @@ fn answer(
         });
     };
     let found = match &experiment.prompt {
+        Prompt::Text(prompt) if model.spec.predicts_in_place() => {
+            tokenizer.answer_in_place(prompt, ids, position, text)
+        }
         Prompt::Text(prompt) => tokenizer.answer_id(prompt, ids, text, experiment.bos),
         Prompt::Ids(_) => tokenizer.answer_id("", &[], text, BosRule::Never),
     };
@@ -264,6 +310,13 @@ fn answer(
             "with the answer `{text}` the prompt's own tokens change, so the answer was tokenised alone"
         ));
     }
+    if found.respaced {
+        warnings.push(format!(
+            "the answer `{text}` is read as `{}` (#{}), as it would stand in its place in the prompt",
+            model.token_text(found.id),
+            found.id
+        ));
+    }
     Ok(Answer {
         text: text.to_owned(),
         id: found.id,
@@ -274,6 +327,7 @@ fn answer(
 fn warn_about(
     experiment: &Experiment,
     bos: BosState,
+    bos_count: usize,
     alignment: Option<Alignment>,
     warnings: &mut Vec<String>,
 ) {
@@ -308,10 +362,14 @@ fn warn_about(
     }
     let active = experiment.active_edits();
     if active.iter().any(|edit| edit.op == Op::Mean) {
-        warnings.push(
-            "mean: over the positions of prompt A's unedited run, beginning-of-text left out"
-                .into(),
-        );
+        let left_out = if bos_count > 0 {
+            ", beginning-of-text left out"
+        } else {
+            ""
+        };
+        warnings.push(format!(
+            "mean: over the positions of prompt A's unedited run{left_out}"
+        ));
     }
     for edit in active.iter().filter(|edit| edit.changes_nothing()) {
         warnings.push(format!("edit `{edit}` is applied and changes nothing"));

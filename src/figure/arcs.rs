@@ -123,7 +123,8 @@ fn strongest_lines(figure: &ArcsFigure) -> Lines {
     let n = figure.tokens.len();
     let mut drawn: Vec<Line> = Vec::new();
     for (panel, head) in figure.panels.iter().enumerate() {
-        for (i, value) in shown(&head.values, n, figure.causal).enumerate() {
+        let values = shown(&head.values, n, |query, key| head.hides(query, key));
+        for (i, value) in values.enumerate() {
             let strength = strength(figure, value);
             // Written so that NaN draws nothing.
             if strength > 0.0 && value.abs() >= figure.threshold {

@@ -38,7 +38,7 @@ pub(super) fn build(figure: &AttentionFigure, palette: &Palette, asked: Option<[
     };
     let mut has_masked = false;
     for (i, panel) in figure.panels.iter().enumerate() {
-        let values = shown(&panel.values, n, figure.causal);
+        let values = shown(&panel.values, n, |query, key| panel.hides(query, key));
         let colors: Vec<_> = values
             .inspect(|value| has_masked |= value.is_nan())
             .map(|value| figure.scale.rgb(value))

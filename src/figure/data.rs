@@ -1,7 +1,7 @@
 //! The numbers behind a figure, as CSV for spreadsheets and as JSON for programs.
 //!
 //! Both carry the provenance and every number exactly (the shortest decimal that reads back to the same f32).
-//! Cells behind the causal mask are left out of the CSV and null in the JSON; so is, as an empty field, what is not finite.
+//! Cells behind the mask are left out of the CSV and null in the JSON; so is, as an empty field, what is not finite.
 
 use std::fmt::Write as _;
 
@@ -9,9 +9,10 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::colormap::ColorScale;
+use crate::mask::Mask;
 
 use super::input::{
-    BeforeAfter, HeadPanel, Provenance, ReadoutFigure, ReadoutRow, TokenLabel, is_hidden,
+    BeforeAfter, HeadPanel, Provenance, ReadoutFigure, ReadoutRow, Thumb, TokenLabel,
 };
 use super::{Figure, FigureError};
 
@@ -42,8 +43,8 @@ pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, F
     let mut head = comments(figure, provenance).into_bytes();
     let mut writer = csv::Writer::from_writer(&mut head);
     match figure {
-        Figure::Attention(f) => write_panels(&mut writer, &f.panels, &f.tokens, f.causal),
-        Figure::Arcs(f) => write_panels(&mut writer, &f.panels, &f.tokens, f.causal),
+        Figure::Attention(f) => write_panels(&mut writer, &f.panels, &f.tokens),
+        Figure::Arcs(f) => write_panels(&mut writer, &f.panels, &f.tokens),
         Figure::Heads(f) => {
             writer.write_record(["layer", "head", "badge", "side", "row", "column", "value"])?;
             for (i, cell) in f.cells.iter().enumerate() {
@@ -54,7 +55,7 @@ pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, F
                 };
                 for (j, &value) in thumb.values.iter().enumerate() {
                     let (row, column) = (j / thumb.side, j % thumb.side);
-                    if !is_hidden(row, column, f.causal) {
+                    if !thumb.hides(row, column) {
                         writer.serialize((
                             layer,
                             head,
@@ -101,11 +102,21 @@ fn comments(figure: &Figure, provenance: &Provenance) -> String {
             add("threshold", &f.threshold.to_string());
         }
         Figure::Readout(f) => {
+            add("readout", readout_name(f));
             add("position", &f.position.index.to_string());
             add("position_token", &f.position.text);
         }
     }
     out
+}
+
+/// As the command line names it.
+fn readout_name(figure: &ReadoutFigure) -> &'static str {
+    if figure.masked_token {
+        "masked_token"
+    } else {
+        "next_token"
+    }
 }
 
 /// As it is, or as a JSON string where it would not read back from one line.
@@ -122,7 +133,6 @@ fn write_panels<W: std::io::Write>(
     writer: &mut csv::Writer<W>,
     panels: &[HeadPanel],
     tokens: &[TokenLabel],
-    causal: bool,
 ) -> Result<(), csv::Error> {
     writer.write_record([
         "layer",
@@ -142,7 +152,7 @@ fn write_panels<W: std::io::Write>(
             .enumerate()
         {
             for (column, (key, &value)) in tokens.iter().zip(values).enumerate() {
-                if !is_hidden(row, column, causal) {
+                if !panel.hides(row, column) {
                     writer.serialize((
                         head.layer,
                         head.head,
@@ -229,7 +239,6 @@ struct Document<'a> {
 enum Data<'a> {
     Panels {
         value: &'a str,
-        causal: bool,
         scale: Scale,
         #[serde(skip_serializing_if = "Option::is_none")]
         threshold: Option<f32>,
@@ -238,13 +247,13 @@ enum Data<'a> {
     },
     Heads {
         value: &'a str,
-        causal: bool,
         scale: Scale,
         n_layers: usize,
         n_heads: usize,
         heads: Vec<Head<'a>>,
     },
     Readout {
+        readout: &'static str,
         position: Token<'a>,
         top: Vec<Row<'a>>,
         answers: Vec<Row<'a>>,
@@ -271,8 +280,16 @@ struct Panel<'a> {
     layer: usize,
     head: usize,
     edited: bool,
+    mask: Reach,
     /// `[query, key]`
     values: Matrix<'a>,
+}
+
+/// How many keys a query sees before and after itself; null is all.
+#[derive(Serialize)]
+struct Reach {
+    before: Option<usize>,
+    after: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -281,6 +298,7 @@ struct Head<'a> {
     #[serde(rename = "head")]
     index: usize,
     badge: &'a str,
+    mask: Option<Reach>,
     values: Option<Matrix<'a>>,
 }
 
@@ -303,14 +321,14 @@ struct Pair {
 struct Matrix<'a> {
     values: &'a [f32],
     side: usize,
-    causal: bool,
+    hides: Box<dyn Fn(usize, usize) -> bool + 'a>,
 }
 
 impl Serialize for Matrix<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let rows = self.values.chunks_exact(self.side).enumerate();
         serializer.collect_seq(rows.map(|(row, values)| -> Vec<Option<f32>> {
-            let hidden = |column| is_hidden(row, column, self.causal);
+            let hidden = |column| (self.hides)(row, column);
             let shown = values.iter().enumerate();
             shown
                 .map(|(column, &value)| (!hidden(column)).then_some(value))
@@ -319,20 +337,30 @@ impl Serialize for Matrix<'_> {
     }
 }
 
+impl<'a> Matrix<'a> {
+    fn of_thumb(thumb: &'a Thumb) -> Self {
+        Self {
+            values: &thumb.values,
+            side: thumb.side,
+            hides: Box::new(|row, column| thumb.hides(row, column)),
+        }
+    }
+}
+
+impl Reach {
+    fn new(Mask { before, after }: Mask) -> Self {
+        Self { before, after }
+    }
+}
+
 impl<'a> Data<'a> {
     fn new(figure: &'a Figure) -> Self {
         match figure {
-            Figure::Attention(f) => Self::panels(
-                &f.value_label,
-                f.causal,
-                f.scale,
-                None,
-                &f.tokens,
-                &f.panels,
-            ),
+            Figure::Attention(f) => {
+                Self::panels(&f.value_label, f.scale, None, &f.tokens, &f.panels)
+            }
             Figure::Arcs(f) => Self::panels(
                 &f.value_label,
-                f.causal,
                 f.scale,
                 Some(f.threshold),
                 &f.tokens,
@@ -340,7 +368,6 @@ impl<'a> Data<'a> {
             ),
             Figure::Heads(f) => Self::Heads {
                 value: &f.value_label,
-                causal: f.causal,
                 scale: Scale::new(f.scale),
                 n_layers: f.n_layers,
                 n_heads: f.n_heads,
@@ -349,15 +376,13 @@ impl<'a> Data<'a> {
                         layer: i / f.n_heads,
                         index: i % f.n_heads,
                         badge: &cell.badge,
-                        values: cell.thumb.as_ref().map(|thumb| Matrix {
-                            values: &thumb.values,
-                            side: thumb.side,
-                            causal: f.causal,
-                        }),
+                        mask: cell.thumb.as_ref().map(|thumb| Reach::new(thumb.mask)),
+                        values: cell.thumb.as_ref().map(Matrix::of_thumb),
                     })
                     .collect(),
             },
             Figure::Readout(f) => Self::Readout {
+                readout: readout_name(f),
                 position: Token::new(&f.position),
                 top: f.rows.iter().map(Row::new).collect(),
                 answers: f.answers.iter().map(Row::new).collect(),
@@ -368,7 +393,6 @@ impl<'a> Data<'a> {
 
     fn panels(
         value: &'a str,
-        causal: bool,
         scale: ColorScale,
         threshold: Option<f32>,
         tokens: &'a [TokenLabel],
@@ -379,15 +403,15 @@ impl<'a> Data<'a> {
             layer: panel.head.layer,
             head: panel.head.head,
             edited: panel.edited,
+            mask: Reach::new(panel.mask),
             values: Matrix {
                 values: &panel.values,
                 side: tokens.len(),
-                causal,
+                hides: Box::new(|query, key| panel.hides(query, key)),
             },
         };
         Self::Panels {
             value,
-            causal,
             scale: Scale::new(scale),
             threshold,
             tokens: tokens.iter().map(Token::new).collect(),

@@ -79,7 +79,8 @@ pub(super) fn build(figure: &HeadsFigure, palette: &Palette, asked: Option<[f32;
         );
         match &cell.thumb {
             Some(thumb) => {
-                let values = shown(&thumb.values, thumb.side, figure.causal);
+                let hides = |row, column| thumb.hides(row, column);
+                let values = shown(&thumb.values, thumb.side, hides);
                 let colors = values
                     .inspect(|value| has_masked |= value.is_nan())
                     .map(|value| figure.scale.rgb(value))

@@ -4,6 +4,7 @@
 
 use crate::colormap::ColorScale;
 use crate::ids::HeadId;
+use crate::mask::Mask;
 
 use super::FigureError;
 
@@ -35,6 +36,8 @@ pub struct HeadPanel {
     pub head: HeadId,
     /// [query, key], row-major, one value for each pair of tokens. NaN is drawn as masked.
     pub values: Vec<f32>,
+    /// What it hides is masked, whatever its value.
+    pub mask: Mask,
     /// An edit acts on this head.
     pub edited: bool,
 }
@@ -44,8 +47,6 @@ pub struct HeadPanel {
 pub struct AttentionFigure {
     pub panels: Vec<HeadPanel>,
     pub tokens: Vec<TokenLabel>,
-    /// Keys after the query are masked, whatever their value.
-    pub causal: bool,
     pub scale: ColorScale,
     /// What the colours mean: `attention`, `attention × ‖v‖`, `change`.
     pub value_label: String,
@@ -58,8 +59,6 @@ pub struct HeadsFigure {
     pub n_heads: usize,
     /// [layer, head], row-major; `None` for a head without data.
     pub cells: Vec<HeadCell>,
-    /// Keys after the query are masked in the thumbnails.
-    pub causal: bool,
     pub scale: ColorScale,
     pub value_label: String,
 }
@@ -79,11 +78,31 @@ pub struct Thumb {
     pub side: usize,
     /// [query, key] of pooled tokens, row-major; NaN is drawn as masked.
     pub values: Vec<f32>,
+    /// How many tokens were pooled: row `i` has those from `⌈i · n / side⌉` on.
+    pub n_tokens: usize,
+    /// Between tokens; a cell of which it leaves nothing is masked.
+    pub mask: Mask,
 }
 
 impl Thumb {
     /// More could not be told apart in a grid.
     pub const MAX_SIDE: usize = 64;
+
+    /// Whether the mask covers all of a cell.
+    pub(super) fn hides(&self, row: usize, column: usize) -> bool {
+        let tokens = |cell: usize| {
+            let start = |cell: usize| (cell * self.n_tokens).div_ceil(self.side);
+            start(cell)..=start(cell + 1).saturating_sub(1)
+        };
+        !self.mask.sees_any(tokens(row), tokens(column))
+    }
+}
+
+impl HeadPanel {
+    /// Whether the mask covers a cell.
+    pub(super) fn hides(&self, query: usize, key: usize) -> bool {
+        !self.mask.sees(query, key)
+    }
 }
 
 /// The tokens twice, queries left and keys right, with a line for each weight.
@@ -92,7 +111,6 @@ pub struct ArcsFigure {
     /// At most [`ArcsFigure::MAX_HEADS`], each in a colour of its own.
     pub panels: Vec<HeadPanel>,
     pub tokens: Vec<TokenLabel>,
-    pub causal: bool,
     /// Its range sets which weight is drawn strongest. With a diverging map and one head, lines have its end colours by sign.
     pub scale: ColorScale,
     pub value_label: String,
@@ -105,11 +123,13 @@ impl ArcsFigure {
     pub const MAX_HEADS: usize = 6;
 }
 
-/// The next-token table at one position, and the answers whose difference is followed.
+/// The table of predicted tokens at one position, and the answers whose difference is followed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadoutFigure {
     /// The token whose prediction this is.
     pub position: TokenLabel,
+    /// Predicted is what stands at the position, not what follows it.
+    pub masked_token: bool,
     /// In the order to show.
     pub rows: Vec<ReadoutRow>,
     pub answers: Vec<ReadoutRow>,
@@ -141,10 +161,14 @@ impl BeforeAfter {
     }
 }
 
-/// The values of a head that are shown, in row-major order; masked cells are NaN.
-pub(super) fn shown(values: &[f32], side: usize, causal: bool) -> impl Iterator<Item = f32> {
+/// The values of a map that are shown, in row-major order; masked cells are NaN.
+pub(super) fn shown(
+    values: &[f32],
+    side: usize,
+    hides: impl Fn(usize, usize) -> bool,
+) -> impl Iterator<Item = f32> {
     values.iter().enumerate().map(move |(i, &value)| {
-        if is_hidden(i / side, i % side, causal) {
+        if hides(i / side, i % side) {
             f32::NAN
         } else {
             value
@@ -156,11 +180,6 @@ pub(super) fn shown(values: &[f32], side: usize, causal: bool) -> impl Iterator<
 pub(super) fn title(value_label: &str, panels: &[HeadPanel]) -> String {
     let heads: Vec<&str> = panels.iter().map(|panel| panel.title.as_str()).collect();
     format!("{value_label} of {}", heads.join(", "))
-}
-
-/// Whether the causal mask covers this cell.
-pub(super) const fn is_hidden(query: usize, key: usize, causal: bool) -> bool {
-    causal && key > query
 }
 
 /// Every panel has one value for each pair of tokens, and there is something to show.
@@ -220,5 +239,37 @@ fn check_values(of: &str, values: &[f32], expected: usize) -> Result<(), FigureE
             found: values.len(),
             expected,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thumbnails_cell_is_masked_if_the_mask_leaves_nothing_of_it() {
+        let (n_tokens, side) = (70, 32);
+        for mask in [
+            Mask::CAUSAL,
+            Mask::causal_window(5),
+            Mask::to_either_side(4),
+        ] {
+            let thumb = Thumb {
+                side,
+                values: vec![0.0; side * side],
+                n_tokens,
+                mask,
+            };
+            let cell_of = |token: usize| token * side / n_tokens;
+            let mut seen = vec![false; side * side];
+            for query in 0..n_tokens {
+                for key in mask.keys(query, n_tokens) {
+                    seen[cell_of(query) * side + cell_of(key)] = true;
+                }
+            }
+            for (i, seen) in seen.into_iter().enumerate() {
+                assert_eq!(thumb.hides(i / side, i % side), !seen, "{mask:?} {i}");
+            }
+        }
     }
 }

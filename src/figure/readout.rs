@@ -1,4 +1,4 @@
-//! The next-token table: probability as a bar and a number, logit, and what the edits changed.
+//! The table of predicted tokens: probability as a bar and a number, logit, and what the edits changed.
 
 use super::input::{BeforeAfter, ReadoutFigure, ReadoutRow};
 use super::layout::{LABEL_SIZE, MARGIN, SMALL_SIZE, TITLE_SIZE, centred};
@@ -9,7 +9,7 @@ use super::text;
 const ROW: f32 = 18.0;
 const TITLE_BAND: f32 = 22.0;
 const HEADER_BAND: f32 = 34.0;
-/// Between the next tokens, the answers and the difference.
+/// Between the predicted tokens, the answers and the difference.
 const SECTION_GAP: f32 = 12.0;
 const MAX_TOKEN: f32 = 160.0;
 const ID_WIDTH: f32 = 52.0;
@@ -35,8 +35,14 @@ pub(super) fn build(figure: &ReadoutFigure, palette: &Palette, asked: Option<[f3
         width: size[0],
         height: size[1],
         title: title(figure),
-        description: "Probability and logit of the next token, without and with the edits."
-            .to_owned(),
+        description: format!(
+            "Probability and logit of the {} token, without and with the edits.",
+            if figure.masked_token {
+                "masked"
+            } else {
+                "next"
+            }
+        ),
         background: palette.background,
         images: Vec::new(),
         shapes: Vec::new(),
@@ -52,7 +58,12 @@ pub(super) fn build(figure: &ReadoutFigure, palette: &Palette, asked: Option<[f3
 fn title(figure: &ReadoutFigure) -> String {
     let position = &figure.position;
     let label = text::fit(&text::token_label(&position.text), TITLE_SIZE, MAX_TOKEN);
-    format!("Next token after “{label}” at position {}", position.index)
+    let what = if figure.masked_token {
+        "Token in the place of"
+    } else {
+        "Next token after"
+    };
+    format!("{what} “{label}” at position {}", position.index)
 }
 
 /// Widths and the values that fill a bar.

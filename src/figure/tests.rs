@@ -8,6 +8,7 @@ use resvg::usvg::roxmltree;
 use super::*;
 use crate::colormap::{ColorScale, Colormap, MASKED};
 use crate::ids::HeadId;
+use crate::mask::Mask;
 
 const IOI: &str =
     "<|endoftext|>|When| Mary| and| John| went| to| the| store|,| John| gave| a| drink| to";
@@ -73,6 +74,7 @@ fn panel(layer: usize, head: usize, n: usize) -> HeadPanel {
         title: id.to_string(),
         head: id,
         values: pattern(n, layer + head),
+        mask: Mask::CAUSAL,
         edited: false,
     }
 }
@@ -89,7 +91,6 @@ fn attention(n: usize, heads: usize) -> AttentionFigure {
     AttentionFigure {
         panels: (0..heads).map(|i| panel(9, 6 + i, n)).collect(),
         tokens: tokens(n),
-        causal: true,
         scale: scale(Colormap::Blues),
         value_label: "attention".to_owned(),
     }
@@ -110,11 +111,12 @@ fn heads(n_layers: usize, n_heads: usize, side: usize) -> HeadsFigure {
                 thumb: Some(Thumb {
                     side,
                     values: pattern(side, i),
+                    n_tokens: side,
+                    mask: Mask::CAUSAL,
                 }),
                 badge: badge(i).to_owned(),
             })
             .collect(),
-        causal: true,
         scale: scale(Colormap::Viridis),
         value_label: "attention".to_owned(),
     }
@@ -127,6 +129,8 @@ fn scores() -> HeadsFigure {
         cell.thumb = (i != 30).then(|| Thumb {
             side: 1,
             values: vec![value],
+            n_tokens: 1,
+            mask: Mask::NONE,
         });
     }
     figure.scale = ColorScale {
@@ -141,14 +145,12 @@ fn arcs(n: usize, heads: usize) -> ArcsFigure {
     let AttentionFigure {
         panels,
         tokens,
-        causal,
         scale,
         value_label,
     } = attention(n, heads);
     ArcsFigure {
         panels,
         tokens,
-        causal,
         scale,
         value_label,
         threshold: 0.05,
@@ -169,6 +171,7 @@ fn readout(edited: bool) -> ReadoutFigure {
         },
     };
     ReadoutFigure {
+        masked_token: false,
         position: TokenLabel {
             index: 13,
             text: " to".to_owned(),
@@ -412,14 +415,75 @@ fn check_cells(figure: &AttentionFigure, picture: &Picture, panel: scene::Rect, 
         for key in 0..n {
             let x = (panel.x + (key as f32 + 0.5) * cell) * scale;
             let y = (panel.y + (query as f32 + 0.5) * cell) * scale;
-            let expected = if key > query {
-                MASKED
-            } else {
+            let expected = if figure.panels[0].mask.sees(query, key) {
                 figure.scale.rgb(figure.panels[0].values[query * n + key])
+            } else {
+                MASKED
             };
             assert_eq!(picture.pixel(x, y), expected, "query {query}, key {key}");
         }
     }
+}
+
+#[test]
+fn every_mask_is_drawn_and_nothing_behind_it_is_written() {
+    let n = 9;
+    for mask in [
+        Mask::NONE,
+        Mask::CAUSAL,
+        Mask::causal_window(3),
+        Mask::to_either_side(2),
+    ] {
+        let mut figure = attention(n, 1);
+        figure.panels[0].mask = mask;
+        figure.panels[0].values = (0..n * n).map(|i| i as f32 / 100.0).collect();
+        let whole = Figure::Attention(figure.clone());
+        let style = Style {
+            scale: 2.0,
+            ..Style::default()
+        };
+        let panel = frame(&whole.scene(&style));
+        check_cells(&figure, &png(&whole, &style), panel, style.scale);
+        let render = |format| {
+            whole
+                .render(format, &style, &provenance())
+                .expect("written")
+        };
+        let (_, records) = read_csv(&render(Format::Csv));
+        let written: Vec<(usize, usize)> = records
+            .iter()
+            .map(|record| [3, 5].map(|column| record[column].parse().expect("an index")))
+            .map(|[query, key]| (query, key))
+            .collect();
+        let seen: Vec<(usize, usize)> = (0..n)
+            .flat_map(|query| mask.keys(query, n).map(move |key| (query, key)))
+            .collect();
+        assert_eq!(written, seen, "{mask:?}");
+        let json: serde_json::Value = serde_json::from_slice(&render(Format::Json)).expect("JSON");
+        let panel = &json["data"]["panels"][0];
+        for (query, key) in (0..n).flat_map(|query| (0..n).map(move |key| (query, key))) {
+            let is_number = panel["values"][query][key].is_number();
+            assert_eq!(is_number, mask.sees(query, key), "{mask:?} {query} {key}");
+        }
+        let reach = serde_json::json!({ "before": mask.before, "after": mask.after });
+        assert_eq!(panel["mask"], reach);
+    }
+}
+
+#[test]
+fn no_line_is_drawn_behind_a_mask() {
+    let n = 9;
+    let count = |mask: Mask| {
+        let mut figure = arcs(n, 1);
+        figure.panels[0].mask = mask;
+        figure.panels[0].values = vec![0.5; n * n];
+        let curves = Figure::Arcs(figure).scene(&Style::default()).shapes;
+        let is_edge = |shape: &&scene::Shape| matches!(shape, scene::Shape::Curve { from, to, .. } if to[0] - from[0] > 40.0);
+        curves.iter().filter(is_edge).count()
+    };
+    assert_eq!(count(Mask::NONE), n * n);
+    assert_eq!(count(Mask::CAUSAL), n * (n + 1) / 2);
+    assert_eq!(count(Mask::to_either_side(1)), 3 * n - 2);
 }
 
 #[test]
@@ -655,6 +719,18 @@ fn json_has_the_numbers_the_provenance_and_null_for_what_is_none() {
     );
     let json = read(&Figure::Readout(readout(false)));
     assert_eq!(json["data"]["logit_diff"]["after"], serde_json::Value::Null);
+    assert_eq!(json["data"]["readout"], "next_token");
+    let masked = Figure::Readout(ReadoutFigure {
+        masked_token: true,
+        ..readout(false)
+    });
+    assert_eq!(read(&masked)["data"]["readout"], "masked_token");
+    assert!(
+        masked
+            .scene(&Style::default())
+            .title
+            .contains("in the place of")
+    );
     let json = read(&Figure::Heads(heads(4, 8, 2)));
     assert_eq!(json["data"]["heads"][5]["badge"], "×");
     assert_eq!(json["data"]["heads"][31]["layer"], 3);

@@ -4,12 +4,14 @@
 //! hides are never multiplied, and a map is written once, where somebody looks at it, or not at all.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::kernels;
 use super::plan::{Edge, PatternRow};
 use super::product::{Matrix, multiply};
+use super::spec::ModelSpec;
 use crate::mask::Mask;
 
 /// Queries whose scores are held at a time.
@@ -59,6 +61,17 @@ pub(super) struct Attended {
 }
 
 impl Attention {
+    pub(super) fn of(spec: &ModelSpec, layer: usize) -> Self {
+        Self {
+            n_heads: spec.n_heads,
+            n_kv_heads: spec.n_kv_heads,
+            d_head: spec.d_head,
+            scale: spec.score_scale as f32,
+            cap: spec.score_cap.map(|cap| cap as f32),
+            mask: spec.masks[layer],
+        }
+    }
+
     /// One whole sequence: `q` is `[query, head, d_head]`, and queries and keys are the same tokens.
     pub(super) fn whole(
         &self,
@@ -117,6 +130,46 @@ impl Attention {
         }
     }
 
+    /// One head's pattern of a whole sequence, `[query, key]`: the same bits as [`Self::whole`] gives.
+    pub(super) fn map(&self, head: usize, q: &[f32], k: &[f32], changes: Changes<'_>) -> Vec<f32> {
+        let n = q.len() / (self.n_heads * self.d_head);
+        let mut pattern = vec![0.0; n * n];
+        pattern
+            .par_chunks_mut(BLOCK * n)
+            .enumerate()
+            .for_each(|(block, pattern)| {
+                let block = Block {
+                    head,
+                    first: block * BLOCK,
+                    count: pattern.len() / n,
+                    n,
+                };
+                self.pattern(&block, q, k, changes, pattern, &mut []);
+            });
+        pattern
+    }
+
+    /// One query's row of it, `[key]`. Its last bits may be others: it is a product of one row.
+    pub(super) fn row(
+        &self,
+        head: usize,
+        query: usize,
+        q: &[f32],
+        k: &[f32],
+        changes: Changes<'_>,
+    ) -> Vec<f32> {
+        let n = q.len() / (self.n_heads * self.d_head);
+        let mut row = vec![0.0; n];
+        let block = Block {
+            head,
+            first: query,
+            count: 1,
+            n,
+        };
+        self.pattern(&block, q, k, changes, &mut row, &mut []);
+        row
+    }
+
     /// A block of queries of one head. `z` is `[query, d_head]`, `pattern` and (unless empty) `scores` `[query, key]`.
     #[expect(clippy::too_many_arguments, reason = "three inputs and three outputs")]
     fn block(
@@ -129,6 +182,27 @@ impl Attention {
         pattern: &mut [f32],
         scores: &mut [f32],
     ) {
+        let seen = self.pattern(block, q, keys.k, changes, pattern, scores);
+        let (from, stride) = self.of_group(block.head, seen.start);
+        multiply(
+            z,
+            self.d_head,
+            false,
+            Matrix::rows(&pattern[seen.start..], block.count, seen.len(), block.n),
+            Matrix::rows(&keys.v[from..], seen.len(), self.d_head, stride),
+        );
+    }
+
+    /// The patterns of a block of queries, and the keys that any of them sees.
+    fn pattern(
+        &self,
+        block: &Block,
+        q: &[f32],
+        k: &[f32],
+        changes: Changes<'_>,
+        pattern: &mut [f32],
+        scores: &mut [f32],
+    ) -> Range<usize> {
         let Self { d_head, mask, .. } = *self;
         let Block {
             head,
@@ -136,7 +210,6 @@ impl Attention {
             count,
             n,
         } = *block;
-        // The keys that any query of the block sees.
         let seen = mask.keys(first, n).start..mask.keys(first + count - 1, n).end;
         let (q, q_stride) = (
             &q[(first * self.n_heads + head) * d_head..],
@@ -148,7 +221,7 @@ impl Attention {
             n,
             false,
             Matrix::rows(q, count, d_head, q_stride),
-            Matrix::rows(&keys.k[from..], seen.len(), d_head, stride).transposed(),
+            Matrix::rows(&k[from..], seen.len(), d_head, stride).transposed(),
         );
         for (i, row) in pattern.chunks_exact_mut(n).enumerate() {
             let query = first + i;
@@ -164,13 +237,7 @@ impl Attention {
             row[..keys.start].fill(0.0);
             row[keys.end..].fill(0.0);
         }
-        multiply(
-            z,
-            d_head,
-            false,
-            Matrix::rows(&pattern[seen.start..], count, seen.len(), n),
-            Matrix::rows(&keys.v[from..], seen.len(), d_head, stride),
-        );
+        seen
     }
 
     /// One more token of each of several sequences, at the position after `past`, which they share.
@@ -437,6 +504,12 @@ mod tests {
                 close(&found.z, &z, &what);
                 let unseen = attention.whole(&q, keys, changes, Wanted::default());
                 assert_eq!(unseen.z, found.z, "a map that is not kept changes nothing");
+                let maps: Vec<f32> = (0..4)
+                    .flat_map(|head| attention.map(head, &q, &k, changes))
+                    .collect();
+                assert_eq!(maps, found.pattern, "a map made later is the same");
+                let row = attention.row(3, n - 1, &q, &k, changes);
+                close(&row, &pattern[(4 * n - 1) * n..], &what);
                 assert!(unseen.pattern.is_empty() && unseen.scores.is_empty());
             }
         }

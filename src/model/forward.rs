@@ -465,14 +465,7 @@ impl<'a> Forward<'a> {
     fn attend(&self, q: &[f32], keys: Keys<'_>) -> Result<Attended> {
         let spec = &self.model.spec;
         let layer = self.layer;
-        let attention = Attention {
-            n_heads: spec.n_heads,
-            n_kv_heads: spec.n_kv_heads,
-            d_head: spec.d_head,
-            scale: spec.score_scale as f32,
-            cap: spec.score_cap.map(|cap| cap as f32),
-            mask: spec.masks[layer],
-        };
+        let attention = Attention::of(spec, layer);
         let wanted = Wanted {
             scores: self.record.contains(&Site::Block(layer, Part::Scores)),
             pattern: self.record.contains(&Site::Block(layer, Part::Pattern)),

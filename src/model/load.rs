@@ -282,7 +282,7 @@ impl Reader<'_> {
         for slot in Slot::all(self.spec) {
             let sources = self
                 .family
-                .sources(slot, self.spec, self.checkpoint.form())
+                .sources(slot, self.spec, self.checkpoint)
                 .into_iter()
                 .map(
                     |source| match self.family.find(self.checkpoint, &source.name) {

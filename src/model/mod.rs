@@ -13,15 +13,17 @@ mod kernels;
 pub mod load;
 pub mod plan;
 mod product;
+pub mod scored;
 pub mod site;
 pub mod spec;
 mod tensors;
 pub mod tokenizer;
 pub mod transformer;
 
-use self::spec::ModelSpec;
+use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
+use crate::prompt::Prompt;
 
 /// An open model: shape, tokenizer and weights.
 pub struct Model {
@@ -45,6 +47,24 @@ pub struct Model {
 }
 
 impl Model {
+    /// What is asked of the model where nothing else is, and two answers; `None` without a tokenizer.
+    pub fn sample(&self) -> Option<(Prompt, Vec<String>)> {
+        let tokenizer = self.tokenizer.as_ref()?;
+        let (prompt, answers) = match tokenizer.mask() {
+            _ if self.source == demo::NAME => (
+                Prompt::Text(demo::FIRST_PROMPT.to_owned()),
+                demo::FIRST_ANSWERS.map(str::to_owned).to_vec(),
+            ),
+            Some(mask) if self.spec.predicts_in_place() => {
+                let answers = Prompt::masked_sample_answers();
+                (Prompt::masked_sample(&mask), answers)
+            }
+            _ => (Prompt::sample(), Prompt::sample_answers()),
+        };
+        let has_logits = self.spec.head != Head::None;
+        Some((prompt, if has_logits { answers } else { vec![] }))
+    }
+
     /// What generated tokens read like in their place, one after the other. An end-of-text token is not part of it.
     pub fn text_after(&self, prompt: &[u32], generated: &[u32]) -> String {
         let text = match generated.split_last() {

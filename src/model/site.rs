@@ -129,6 +129,14 @@ const PARTS: [(Part, &str); 26] = [
 ];
 
 impl Part {
+    /// Where q and k of a layer are as they are scored.
+    pub fn scored(spec: &ModelSpec, layer: usize) -> [Self; 2] {
+        match spec.rotary(layer) {
+            Some(_) => [Self::RotQ, Self::RotK],
+            None => [Self::Q, Self::K],
+        }
+    }
+
     fn name(self) -> &'static str {
         PARTS[self as usize].1
     }

@@ -247,6 +247,11 @@ impl ModelSpec {
         self.masks.iter().all(|mask| mask.is_causal())
     }
 
+    /// Whether the logits at a position are about the token that stands there, and not the one after it.
+    pub const fn predicts_in_place(&self) -> bool {
+        matches!(self.head, Head::MaskedToken { .. })
+    }
+
     /// Whether a norm follows the last layer.
     pub fn has_final_norm(&self) -> bool {
         self.placement != Placement::Post

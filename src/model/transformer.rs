@@ -196,10 +196,8 @@ impl Transformer {
 
     /// Where keys are as they are scored.
     fn key_part(&self, layer: usize) -> Part {
-        match self.spec.rotary(layer) {
-            Some(_) => Part::RotK,
-            None => Part::K,
-        }
+        let [_, k] = Part::scored(&self.spec, layer);
+        k
     }
 
     /// Adds what a pass recorded at [`Self::past_sites`] of a layer.

@@ -262,7 +262,7 @@ mod tests {
         let ctx = egui::Context::default();
         let mut draw = MatrixDraw {
             id: egui::Id::unique("matrix"),
-            map: Arc::new(MapPyramid::new(8, true, &[0.5; 64])),
+            map: Arc::new(MapPyramid::new(8, crate::mask::Mask::CAUSAL, &[0.5; 64])),
             window: Window::full(8),
             scale: ColorScale {
                 map: Colormap::Viridis,
@@ -276,7 +276,7 @@ mod tests {
         };
         assert!(repaints(&ctx, &draw));
         assert!(!repaints(&ctx, &draw));
-        draw.map = Arc::new(MapPyramid::new(8, true, &[0.25; 64]));
+        draw.map = Arc::new(MapPyramid::new(8, crate::mask::Mask::CAUSAL, &[0.25; 64]));
         assert!(repaints(&ctx, &draw));
         draw.scale.max = 0.5;
         assert!(repaints(&ctx, &draw));

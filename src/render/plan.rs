@@ -8,6 +8,7 @@ use egui::Rect;
 
 use super::geometry::{Axis, GridLayout, GridPixels, Window, level_for};
 use crate::colormap::{ColorScale, MASKED};
+use crate::mask::Mask;
 use crate::pyramid::{LayerOverview, MapPyramid, Shape};
 
 /// Red, green, blue and how much of it covers what lies below; not premultiplied.
@@ -73,7 +74,7 @@ pub(crate) struct MapShape {
     pub(crate) t: usize,
     /// Texels a side at level 0.
     pub(crate) side: usize,
-    pub(crate) causal: bool,
+    pub(crate) mask: Mask,
     pub(crate) n_heads: usize,
 }
 
@@ -82,14 +83,14 @@ impl MapShape {
         let LayerOverview {
             t,
             side,
-            causal,
+            mask,
             n_heads,
             ..
         } = *layer;
         Self {
             t,
             side,
-            causal,
+            mask,
             n_heads,
         }
     }
@@ -98,7 +99,7 @@ impl MapShape {
         Self {
             t: map.t,
             side: map.t,
-            causal: map.causal,
+            mask: map.mask,
             n_heads: 1,
         }
     }
@@ -106,6 +107,13 @@ impl MapShape {
     /// Words of one head's pyramid.
     pub(crate) fn head_words(self) -> usize {
         Shape::new(self.side).words()
+    }
+
+    /// The mask's reach before and after a query, in texels of a level.
+    fn reach(self, level: u32) -> [u32; 2] {
+        let tokens = self.t.div_ceil(self.side.max(1)).max(1) << level;
+        let Mask { before, after } = self.mask.of_blocks(tokens);
+        [before, after].map(|texels| texels.map_or(ALL, |n| n.min(ALL as usize) as u32))
     }
 }
 
@@ -129,7 +137,9 @@ pub(crate) struct Draw {
     pub(crate) row_words: u32,
     /// Words of one head's pyramid.
     pub(crate) head_words: u32,
-    pub(crate) causal: bool,
+    /// How many texels of the level a query's texel sees before and after its own; [`ALL`] is all.
+    pub(crate) before: u32,
+    pub(crate) after: u32,
     pub(crate) hide_first_key: bool,
     /// A texel of the level is a cell of the matrix.
     pub(crate) texel_is_cell: bool,
@@ -139,11 +149,12 @@ pub(crate) struct Draw {
     pub(crate) n_cells: u32,
 }
 
-/// 32-bit words of a [`Draw`] as the shader reads it.
-pub(crate) const DRAW_WORDS: usize = 20;
-pub(crate) const CAUSAL: u32 = 1;
-pub(crate) const HIDE_FIRST_KEY: u32 = 2;
-pub(crate) const TEXEL_IS_CELL: u32 = 4;
+/// 32-bit words of a [`Draw`] as the shader reads it: whole vectors of four, which some drivers ask for.
+pub(crate) const DRAW_WORDS: usize = 24;
+/// Farther than any texel, and no sum with a texel's number overflows.
+pub(crate) const ALL: u32 = 0xffff;
+pub(crate) const HIDE_FIRST_KEY: u32 = 1;
+pub(crate) const TEXEL_IS_CELL: u32 = 2;
 /// Words of a cell's style in the tables.
 pub(crate) const STYLE_WORDS: u32 = 2;
 
@@ -165,14 +176,16 @@ impl Draw {
             self.side,
             self.row_words,
             self.head_words,
-            flag(self.causal, CAUSAL)
-                | flag(self.hide_first_key, HIDE_FIRST_KEY)
-                | flag(self.texel_is_cell, TEXEL_IS_CELL),
+            flag(self.hide_first_key, HIDE_FIRST_KEY) | flag(self.texel_is_cell, TEXEL_IS_CELL),
             u32::from_le_bytes(self.line),
             u32::from_le_bytes(self.mark),
             masked_color(),
             screen[0],
             screen[1],
+            self.before,
+            self.after,
+            0,
+            0,
             0,
         ]
     }
@@ -233,6 +246,7 @@ impl<'a> GridPlan<'a> {
                 .extend([style.tint, style.outline].map(u32::from_le_bytes));
         }
         let [x, y] = self.pixels.cell_origin(row, 0);
+        let [before, after] = shape.reach(level);
         Some(Draw {
             origin: [i32::try_from(x).ok()?, i32::try_from(y).ok()?],
             pitch: self.pixels.pitch() as u32,
@@ -245,7 +259,8 @@ impl<'a> GridPlan<'a> {
             side: place.side as u32,
             row_words: place.row_words() as u32,
             head_words: shape.head_words() as u32,
-            causal: shape.causal,
+            before,
+            after,
             hide_first_key: self.draw.hide_first_key,
             texel_is_cell: level == 0 && shape.side == shape.t,
             line: [0; 4],
@@ -303,6 +318,7 @@ pub(crate) fn matrix_plan(
         .level(level_for([keys.step(), queries.step()]))?;
     let mut tables = keys.entries(level);
     tables.extend(queries.entries(level));
+    let [before, after] = shape.reach(level);
     let styles = tables.len() as u32;
     tables.extend([u32::from_le_bytes(draw.style.tint), 0]);
     let draw = Draw {
@@ -317,7 +333,8 @@ pub(crate) fn matrix_plan(
         side: place.side as u32,
         row_words: place.row_words() as u32,
         head_words: shape.head_words() as u32,
-        causal: shape.causal,
+        before,
+        after,
         hide_first_key: draw.hide_first_key,
         texel_is_cell: level == 0,
         line: draw.style.line,

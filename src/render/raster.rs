@@ -49,7 +49,8 @@ fn pixel(draw: &Draw, sources: Sources<'_>, cell: u32, [x, y]: [u32; 2]) -> Opti
     }
     let (key, last_key) = footprint(keys);
     let (query, last_query) = footprint(queries);
-    let masked = draw.causal && key > last_query
+    let masked = key > last_query + draw.after
+        || query > last_key + draw.before
         || draw.hide_first_key && draw.texel_is_cell && last_key == 0;
     let mut rgb = if masked {
         masked_color()

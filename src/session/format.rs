@@ -104,7 +104,10 @@ fn enabled() -> bool {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a position is \"last\" or a token index")]
+#[serde(
+    untagged,
+    expecting = "a position is \"usual\", \"last\" or a token index"
+)]
 enum Position {
     Word(PositionWord),
     Index(usize),
@@ -113,12 +116,13 @@ enum Position {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum PositionWord {
+    Usual,
     Last,
 }
 
 impl Default for Position {
     fn default() -> Self {
-        Self::Word(PositionWord::Last)
+        Self::Word(PositionWord::Usual)
     }
 }
 
@@ -271,7 +275,8 @@ impl Session {
                 .collect(),
             answers: answers.clone(),
             position: match position {
-                ReadPosition::Last => Position::default(),
+                ReadPosition::Usual => Position::Word(PositionWord::Usual),
+                ReadPosition::Last => Position::Word(PositionWord::Last),
                 ReadPosition::At(index) => Position::Index(*index),
             },
             continuation,
@@ -371,6 +376,7 @@ impl Session {
                 edits,
                 answers,
                 position: match position {
+                    Position::Word(PositionWord::Usual) => ReadPosition::Usual,
                     Position::Word(PositionWord::Last) => ReadPosition::Last,
                     Position::Index(index) => ReadPosition::At(index),
                 },

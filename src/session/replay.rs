@@ -112,7 +112,7 @@ impl SideNumbers {
     }
 }
 
-/// Cells spread over all heads, the same ones for the same shape. Only keys up to the query: the rest is masked.
+/// Cells spread over all heads, the same ones for the same shape. Only keys that the mask leaves.
 fn sample(side: Side, pass: &Pass, count: usize) -> Vec<PatternSample> {
     let heads: Vec<_> = pass
         .layers
@@ -128,8 +128,10 @@ fn sample(side: Side, pass: &Pass, count: usize) -> Vec<PatternSample> {
     (0..count)
         .map(|i| {
             let (maps, head) = heads[i * heads.len() / count];
-            let query = below(maps.patterns.n_tokens());
-            let key = below(query + 1);
+            let n_tokens = maps.patterns.n_tokens();
+            let query = below(n_tokens);
+            let keys = maps.mask.keys(query, n_tokens);
+            let key = keys.start + below(keys.len());
             PatternSample {
                 side,
                 head: HeadId::new(maps.layer, head),
@@ -277,9 +279,9 @@ mod tests {
                     .map(|i| (layer * 1000 + i) as f32 / 4096.0)
                     .collect();
                 Arc::new(LayerMaps {
-                    mask: crate::mask::Mask::CAUSAL,
                     layer,
-                    patterns: Patterns::exact(HEADS, TOKENS, values),
+                    mask: crate::mask::Mask::CAUSAL,
+                    patterns: Patterns::kept(HEADS, TOKENS, values),
                     value_norms: Arc::new([]),
                 })
             })

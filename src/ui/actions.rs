@@ -14,11 +14,12 @@ use super::results::Load;
 use super::sheets::{Answer, Sheet};
 use super::welcome;
 use super::work::Work;
+use crate::experiment::resolve::resolve;
 use crate::ids::HeadId;
-use crate::model::Model;
+use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
 use crate::session::replay::{self, Numbers};
-use crate::session::{Experiment, Prompt, Session};
+use crate::session::{BosRule, Experiment, Prompt, ReadPosition, Session};
 use crate::worker::Event;
 
 /// What is to be shown once the model that is loading is there.
@@ -193,11 +194,7 @@ impl App {
         let old = &self.work.session.experiment;
         let keeps_prompt = matches!(&old.prompt, Prompt::Text(text) if !text.is_empty());
         if keeps_prompt && model.tokenizer.is_some() {
-            session.experiment = Experiment {
-                edits: Vec::new(),
-                position: crate::session::ReadPosition::Last,
-                ..old.clone()
-            };
+            session.experiment = asked_of(model, old).unwrap_or(session.experiment);
         }
         self.work = Work::new(session, None);
         self.replay = None;
@@ -309,6 +306,32 @@ impl App {
             }
         }
     }
+}
+
+/// What was asked of another model, as this one can be asked it; `None` where its own sample is the better question.
+fn asked_of(model: &Model, old: &Experiment) -> Option<Experiment> {
+    let kept = Experiment {
+        edits: Vec::new(),
+        position: ReadPosition::Usual,
+        bos: if model.spec.is_causal() {
+            old.bos
+        } else {
+            BosRule::Auto
+        },
+        ..old.clone()
+    };
+    if !model.spec.predicts_in_place() || resolve(&kept, model, None).is_ok() {
+        return Some(kept);
+    }
+    // A prompt of the user's own stays, though it has nothing masked.
+    let samples = [
+        Prompt::sample(),
+        Prompt::Text(demo::FIRST_PROMPT.to_owned()),
+    ];
+    (!samples.contains(&kept.prompt)).then_some(Experiment {
+        position: ReadPosition::Last,
+        ..kept
+    })
 }
 
 /// The path with the ending of session files, whatever the dialog returned.

@@ -188,8 +188,10 @@ impl App {
     /// Asks for the run that the session wants, if it is another one than before.
     pub(super) fn want(&mut self) {
         let folder = self.work.folder().map(Path::to_owned);
+        let session = &self.work.session;
+        let looked_at = &session.view.selection;
         self.results
-            .want(&self.work.session.experiment, folder.as_deref());
+            .want(&session.experiment, folder.as_deref(), looked_at);
     }
 
     fn install_settings(&self, ctx: &egui::Context) {

@@ -27,6 +27,7 @@ pub(super) struct Availability {
     log_scale: bool,
     hide_sink: bool,
     bos: BosRule,
+    has_bos_rule: bool,
     first_steps: bool,
 }
 
@@ -49,6 +50,11 @@ impl Availability {
             log_scale: view.log_scale,
             hide_sink: view.hide_sink,
             bos: experiment.bos,
+            has_bos_rule: app
+                .results
+                .model
+                .as_ref()
+                .is_some_and(|model| model.spec.is_causal()),
             first_steps: app.ui.first_steps.is_some(),
         }
     }
@@ -63,6 +69,7 @@ impl Availability {
             Command::AblateSelected | Command::SelectLayer | Command::ClearSelection => {
                 self.has_model && self.has_selection
             }
+            Command::BosAlways | Command::BosNever => self.has_bos_rule,
             Command::RemoveContrast => self.has_contrast,
             Command::Export(..) => self.has_results,
             Command::Restore | Command::DropRecovered => self.has_recovered,
@@ -71,11 +78,9 @@ impl Availability {
             | Command::FocusPrompt
             | Command::FocusContrast
             | Command::BosAuto
-            | Command::BosAlways
-            | Command::BosNever
             | Command::PreviousPosition
             | Command::NextPosition
-            | Command::LastPosition
+            | Command::UsualPosition
             | Command::NextHead
             | Command::PreviousHead
             | Command::NextLayer

@@ -23,8 +23,10 @@ pub(super) fn change(experiment: &Experiment, action: &Action) -> Option<Change>
     let label = match action {
         Action::SetPrompt(prompt) => {
             next.prompt = prompt.clone();
-            // The position was one of the old prompt.
-            next.position = ReadPosition::Last;
+            if matches!(next.position, ReadPosition::At(_)) {
+                // The position was one of the old prompt.
+                next.position = ReadPosition::Usual;
+            }
             key = Some("prompt A".to_owned());
             "prompt A".to_owned()
         }

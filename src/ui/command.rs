@@ -36,7 +36,7 @@ pub enum Command {
     BosNever,
     PreviousPosition,
     NextPosition,
-    LastPosition,
+    UsualPosition,
 
     NextHead,
     PreviousHead,
@@ -107,7 +107,7 @@ impl Command {
             C::BosNever,
             C::PreviousPosition,
             C::NextPosition,
-            C::LastPosition,
+            C::UsualPosition,
             C::NextHead,
             C::PreviousHead,
             C::NextLayer,
@@ -171,7 +171,7 @@ impl Command {
             Self::BosNever => "Beginning of text never",
             Self::PreviousPosition => "Read one token earlier",
             Self::NextPosition => "Read one token later",
-            Self::LastPosition => "Read at the last token",
+            Self::UsualPosition => "Read at the usual place",
             Self::NextHead => "Next head",
             Self::PreviousHead => "Previous head",
             Self::NextLayer => "Same head, next layer",
@@ -229,7 +229,9 @@ impl Command {
             Self::BosAlways => "Exactly one token at the front",
             Self::BosNever => "Encoded without special tokens",
             Self::PreviousPosition | Self::NextPosition => "Moves where the logits are read",
-            Self::LastPosition => "The last token that is not special",
+            Self::UsualPosition => {
+                "At the last token; in a model for masked tokens at the last mask"
+            }
             Self::NextHead | Self::PreviousHead => "Moves the selection along the layer",
             Self::NextLayer | Self::PreviousLayer => "Moves the selection across layers",
             Self::SelectLayer => "Their maps side by side",
@@ -278,7 +280,7 @@ impl Command {
             Self::FocusContrast => vec![key(CTRL_SHIFT, Key::L)],
             Self::PreviousPosition => vec![key(PLAIN, Key::Comma)],
             Self::NextPosition => vec![key(PLAIN, Key::Period)],
-            Self::LastPosition => vec![key(PLAIN, Key::End)],
+            Self::UsualPosition => vec![key(PLAIN, Key::End)],
             Self::NextHead => vec![key(PLAIN, Key::ArrowRight)],
             Self::PreviousHead => vec![key(PLAIN, Key::ArrowLeft)],
             Self::NextLayer => vec![key(PLAIN, Key::ArrowDown)],
@@ -333,7 +335,7 @@ impl Command {
             Self::AblateSelected | Self::ClearEdits => (Menu::Edit, 1),
             Self::FocusPrompt | Self::FocusContrast | Self::RemoveContrast => (Menu::Edit, 2),
             Self::BosAuto | Self::BosAlways | Self::BosNever => (Menu::Edit, 3),
-            Self::PreviousPosition | Self::NextPosition | Self::LastPosition => (Menu::Edit, 4),
+            Self::PreviousPosition | Self::NextPosition | Self::UsualPosition => (Menu::Edit, 4),
             Self::NextHead
             | Self::PreviousHead
             | Self::NextLayer

@@ -83,6 +83,11 @@ impl App {
                 .model
                 .as_ref()
                 .is_some_and(|model| model.tokenizer.is_some()),
+            has_bos_rule: self
+                .results
+                .model
+                .as_ref()
+                .is_none_or(|model| model.spec.is_causal()),
             actions: &self.ui.queue,
         };
         let tokens = self

@@ -77,7 +77,9 @@ impl App {
             Command::BosNever => self.apply(Action::SetBos(BosRule::Never), ctx),
             Command::PreviousPosition => self.step_position(-1, ctx),
             Command::NextPosition => self.step_position(1, ctx),
-            Command::LastPosition => self.apply(Action::SetPosition(ReadPosition::Last), ctx),
+            Command::UsualPosition => {
+                self.apply(Action::SetPosition(ReadPosition::Usual), ctx);
+            }
 
             Command::NextHead => self.step_head(0, 1),
             Command::PreviousHead => self.step_head(0, -1),

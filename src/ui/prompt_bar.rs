@@ -44,6 +44,8 @@ pub(super) struct Context<'a> {
     pub experiment: &'a Experiment,
     /// Without one, prompts are typed as ids.
     pub has_tokenizer: bool,
+    /// Whether the rule for the beginning of text can be overridden: encoders leave it to their tokenizer.
+    pub has_bos_rule: bool,
     pub actions: &'a ActionQueue,
 }
 
@@ -240,10 +242,14 @@ fn bos_switch(cx: &Context<'_>, ui: &mut egui::Ui) {
             (BosRule::Auto, "auto", "As the tokenizer has it"),
         ] {
             let button = egui::Button::selectable(rule == value, text);
-            let response = ui.add(button).on_hover_text(tip);
+            let possible = cx.has_bos_rule || value == BosRule::Auto;
+            let response = ui
+                .add_enabled(possible, button)
+                .on_hover_text(tip)
+                .on_disabled_hover_text("An encoder's tokenizer puts the special tokens");
             response.widget_info(|| {
                 let name = format!("Beginning of text {text}");
-                egui::WidgetInfo::selected(egui::Role::RadioButton, true, rule == value, name)
+                egui::WidgetInfo::selected(egui::Role::RadioButton, possible, rule == value, name)
             });
             if response.clicked() && rule != value {
                 cx.actions.push(Action::SetBos(value));

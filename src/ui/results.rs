@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::experiment::resolve::{Resolved, resolve};
 use crate::experiment::{Outcome, Pass};
+use crate::ids::HeadId;
 use crate::model::Model;
 use crate::session::Experiment;
 use crate::worker::{Live, LivePass, Worker};
@@ -66,7 +67,12 @@ impl Results {
     }
 
     /// Resolves what is wanted, and asks for it if it is not what was asked for last.
-    pub(super) fn want(&mut self, experiment: &Experiment, folder: Option<&Path>) {
+    pub(super) fn want(
+        &mut self,
+        experiment: &Experiment,
+        folder: Option<&Path>,
+        looked_at: &[HeadId],
+    ) {
         let Some(model) = &self.model else {
             return;
         };
@@ -88,7 +94,7 @@ impl Results {
         let is_asked = matches!(&self.live.wanted, Some((_, spec)) if **spec == resolved.spec);
         if !is_asked {
             let spec = Arc::new(resolved.spec.clone());
-            let run = self.worker.submit(model, Arc::clone(&spec));
+            let run = self.worker.submit(model, Arc::clone(&spec), looked_at);
             self.live.submitted(run, spec);
         }
     }

@@ -250,7 +250,7 @@ fn chip_a(
     }
     if response.clicked() {
         let position = if cx.position == ReadPosition::At(index) {
-            ReadPosition::Last
+            ReadPosition::Usual
         } else {
             ReadPosition::At(index)
         };

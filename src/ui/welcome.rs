@@ -9,30 +9,33 @@ use super::theme::{Theme, space};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::demo;
-use crate::session::{EditRow, Experiment, Prompt, Session};
+use crate::session::{EditRow, Experiment, Prompt, ReadPosition, Session};
 
 /// Length of the first prompt where there is no tokenizer: enough to see a pattern.
 const SAMPLE_IDS: usize = 8;
 
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
-    let is_demo = model.source == demo::NAME;
-    let experiment = if is_demo {
-        Experiment {
-            answers: demo::FIRST_ANSWERS.map(str::to_owned).to_vec(),
-            ..Experiment::new(Prompt::Text(demo::FIRST_PROMPT.to_owned()))
+    let experiment = match model.sample() {
+        Some((prompt, answers)) => Experiment {
+            answers,
+            ..Experiment::new(prompt)
+        },
+        None => {
+            let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
+            Experiment {
+                position: if model.spec.predicts_in_place() {
+                    // Which of the ids is a mask, nobody says.
+                    ReadPosition::Last
+                } else {
+                    ReadPosition::Usual
+                },
+                ..Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
+            }
         }
-    } else if model.tokenizer.is_some() {
-        Experiment {
-            answers: Prompt::sample_answers(),
-            ..Experiment::new(Prompt::sample())
-        }
-    } else {
-        let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
-        Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
     };
     let mut session = Session::new(model.source.clone(), experiment);
-    let head = if is_demo {
+    let head = if model.source == demo::NAME {
         demo::FIRST_HEAD
     } else {
         HeadId::new(0, 0)

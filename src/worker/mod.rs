@@ -18,6 +18,7 @@ use self::mailbox::Mailbox;
 use self::threads::{Outbox, RunRequest};
 
 use crate::experiment::{LayerMaps, RunSpec, Side};
+use crate::ids::HeadId;
 use crate::model::Model;
 use crate::pyramid::LayerOverview;
 
@@ -107,14 +108,21 @@ impl Worker {
         self.loads.cancel();
     }
 
-    /// Asks for a run on a model; it replaces any that is waiting or running.
-    pub fn submit(&mut self, model: &Arc<Model>, spec: Arc<RunSpec>) -> RunId {
+    /// Asks for a run on a model; it replaces any that is waiting or running. The maps of the heads that are looked at
+    /// are ready when their layer comes.
+    pub fn submit(
+        &mut self,
+        model: &Arc<Model>,
+        spec: Arc<RunSpec>,
+        looked_at: &[HeadId],
+    ) -> RunId {
         self.next += 1;
         let run = RunId(self.next);
         self.runs.put(RunRequest {
             run,
             model: Arc::clone(model),
             spec,
+            looked_at: looked_at.to_vec(),
         });
         run
     }

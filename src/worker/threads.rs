@@ -12,6 +12,7 @@ use super::mailbox::{Mailbox, Taken};
 use super::{Event, RunId};
 use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
+use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::load::{LoadError, LoadProgress, open};
 use crate::pyramid::LayerOverview;
@@ -24,6 +25,8 @@ pub(super) struct RunRequest {
     pub(super) run: RunId,
     pub(super) model: Arc<Model>,
     pub(super) spec: Arc<RunSpec>,
+    /// Heads whose maps are looked at.
+    pub(super) looked_at: Vec<HeadId>,
 }
 
 /// Where events go.
@@ -68,7 +71,13 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
     let mut overviews = Overviews::default();
     while let Some(taken) = mailbox.take() {
         let Taken {
-            request: RunRequest { run, model, spec },
+            request:
+                RunRequest {
+                    run,
+                    model,
+                    spec,
+                    looked_at,
+                },
             generation,
         } = taken;
         // Kept runs belong to their model.
@@ -85,6 +94,7 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
             generation,
             run,
             overviews: &mut overviews,
+            looked_at,
         };
         let result = catch_unwind(AssertUnwindSafe(|| current.run(&spec, &mut reporter)));
         match result {
@@ -121,12 +131,23 @@ struct Reporter<'a> {
     generation: u64,
     run: RunId,
     overviews: &'a mut Overviews,
+    looked_at: Vec<HeadId>,
 }
 
 impl Watch for Reporter<'_> {
     fn layer(&mut self, side: Side, maps: &Arc<LayerMaps>) -> bool {
         if !self.mailbox.is_current(self.generation) {
             return false;
+        }
+        // Of a long prompt these are made now: here, and not when the window draws them.
+        for head in self
+            .looked_at
+            .iter()
+            .filter(|head| head.layer == maps.layer)
+        {
+            if head.head < maps.patterns.n_heads() {
+                maps.patterns.head(head.head);
+            }
         }
         self.outbox.send(Event::Layer {
             run: self.run,
@@ -171,14 +192,10 @@ impl Overviews {
 /// Pooled here, so that the window only uploads.
 fn pooled(maps: &LayerMaps) -> LayerOverview {
     let patterns = &maps.patterns;
-    let causal = true;
-    LayerOverview::new(
-        maps.layer,
-        patterns.n_heads(),
-        patterns.n_tokens(),
-        causal,
-        &patterns.all(),
-    )
+    let (n_heads, n_tokens) = (patterns.n_heads(), patterns.n_tokens());
+    LayerOverview::of_heads(maps.layer, n_heads, n_tokens, maps.mask, |head| {
+        patterns.glance(head)
+    })
 }
 
 fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {

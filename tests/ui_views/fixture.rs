@@ -5,6 +5,7 @@ use std::sync::Arc;
 use headscope::experiment::resolve::{Answer, BosState, Resolved};
 use headscope::experiment::{LayerMaps, Patterns, RunSpec};
 use headscope::ids::HeadId;
+use headscope::mask::Mask;
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
 use headscope::model::tokenizer::Piece;
@@ -240,11 +241,17 @@ fn pass(shape: Shape, spec: &Arc<RunSpec>, run: RunId, shift: f32) -> LivePass {
             Some(LiveLayer {
                 run,
                 spec: Arc::clone(spec),
-                overview: Arc::new(LayerOverview::new(layer, shape.1, n_tokens, true, &values)),
-                maps: Arc::new(LayerMaps {
-                    mask: headscope::mask::Mask::CAUSAL,
+                overview: Arc::new(LayerOverview::new(
                     layer,
-                    patterns: Patterns::exact(shape.1, n_tokens, values),
+                    shape.1,
+                    n_tokens,
+                    Mask::CAUSAL,
+                    &values,
+                )),
+                maps: Arc::new(LayerMaps {
+                    layer,
+                    mask: Mask::CAUSAL,
+                    patterns: Patterns::kept(shape.1, n_tokens, values),
                     value_norms: norms.into(),
                 }),
             })

@@ -559,8 +559,8 @@ pub(super) mod tests {
         );
         check_refused(&one(&[1, 1, 1, 1, 1], 0, 0), "5 dimensions");
         check_refused(
-            &one(&[256], 10, 0),
-            "tensor \"w\" is stored as Q2_K, which is not read",
+            &one(&[256], 18, 0),
+            "tensor \"w\" is stored as IQ3_XXS, which is not read",
         );
         check_refused(&one(&[256], 99, 0), "stored as GGML type 99");
         let two = |a: &str, b: &str, offset| {

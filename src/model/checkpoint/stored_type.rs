@@ -10,17 +10,23 @@ pub enum StoredType {
     BF16,
     Q8_0,
     Q6K,
+    Q5K,
+    Q5_1,
     Q5_0,
     Q4K,
     Q4_1,
     Q4_0,
+    Q3K,
+    Q2K,
+    Iq4Nl,
+    Iq4Xs,
     /// A safetensors type of known width that is no weight format (masks, position ids): listed, but not read as f32.
     Other(&'static str),
 }
 
 impl StoredType {
     /// What can be read, as messages say it.
-    pub(super) const READABLE: &str = "F64, F32, F16, BF16, Q8_0, Q6_K, Q5_0, Q4_K, Q4_1, Q4_0";
+    pub(super) const READABLE: &str = "F64, F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0, Q3_K, Q2_K, IQ4_NL, IQ4_XS";
 
     /// The name that the formats themselves use, as in `"stored":"Q4_1"`.
     pub fn name(self) -> &'static str {
@@ -31,10 +37,16 @@ impl StoredType {
             Self::BF16 => "BF16",
             Self::Q8_0 => "Q8_0",
             Self::Q6K => "Q6_K",
+            Self::Q5K => "Q5_K",
+            Self::Q5_1 => "Q5_1",
             Self::Q5_0 => "Q5_0",
             Self::Q4K => "Q4_K",
             Self::Q4_1 => "Q4_1",
             Self::Q4_0 => "Q4_0",
+            Self::Q3K => "Q3_K",
+            Self::Q2K => "Q2_K",
+            Self::Iq4Nl => "IQ4_NL",
+            Self::Iq4Xs => "IQ4_XS",
             Self::Other(name) => name,
         }
     }
@@ -47,10 +59,15 @@ impl StoredType {
             Self::F16 | Self::BF16 => (1, 2),
             Self::Q8_0 => (32, 34),
             Self::Q6K => (256, 210),
+            Self::Q5K => (256, 176),
+            Self::Q5_1 => (32, 24),
             Self::Q5_0 => (32, 22),
             Self::Q4K => (256, 144),
             Self::Q4_1 => (32, 20),
-            Self::Q4_0 => (32, 18),
+            Self::Q4_0 | Self::Iq4Nl => (32, 18),
+            Self::Q3K => (256, 110),
+            Self::Q2K => (256, 84),
+            Self::Iq4Xs => (256, 136),
             Self::Other(_) => return None,
         })
     }
@@ -63,25 +80,25 @@ impl StoredType {
             2 => return Ok(Self::Q4_0),
             3 => return Ok(Self::Q4_1),
             6 => return Ok(Self::Q5_0),
+            7 => return Ok(Self::Q5_1),
             8 => return Ok(Self::Q8_0),
+            10 => return Ok(Self::Q2K),
+            11 => return Ok(Self::Q3K),
             12 => return Ok(Self::Q4K),
+            13 => return Ok(Self::Q5K),
             14 => return Ok(Self::Q6K),
+            20 => return Ok(Self::Iq4Nl),
+            23 => return Ok(Self::Iq4Xs),
             28 => return Ok(Self::F64),
             30 => return Ok(Self::BF16),
-            7 => "Q5_1",
             9 => "Q8_1",
-            10 => "Q2_K",
-            11 => "Q3_K",
-            13 => "Q5_K",
             15 => "Q8_K",
             16 => "IQ2_XXS",
             17 => "IQ2_XS",
             18 => "IQ3_XXS",
             19 => "IQ1_S",
-            20 => "IQ4_NL",
             21 => "IQ3_S",
             22 => "IQ2_S",
-            23 => "IQ4_XS",
             24 => "I8",
             25 => "I16",
             26 => "I32",

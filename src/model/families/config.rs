@@ -2,9 +2,17 @@
 
 use serde_json::{Map, Value};
 
+use super::head_width;
+use crate::model::spec::Sizes;
+
 /// A config that cannot be turned into a [`crate::model::spec::ModelSpec`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
+    #[error("the model_type `{name}` is not supported: {reason}")]
+    Refused {
+        name: &'static str,
+        reason: &'static str,
+    },
     #[error("the {what} `{name}` is not supported; this version reads {known}")]
     UnknownFamily {
         what: &'static str,
@@ -29,32 +37,43 @@ pub enum ConfigError {
 }
 
 /// Keys that say nothing about the forward pass.
-const IGNORED: [&str; 51] = [
+const IGNORED: [&str; 65] = [
+    "_attn_implementation",
     "_attn_implementation_autoset",
     "_name_or_path",
     "_num_labels",
+    "activation_dropout",
     "add_cross_attention",
     "architectures",
     "attention_dropout",
+    "attention_probs_dropout_prob",
     "attn_pdrop",
     "auto_map",
     "bad_words_ids",
     "bos_token_id",
+    "cache_implementation",
     "chunk_size_feed_forward",
+    "classifier_dropout",
     "decoder_start_token_id",
     "do_sample",
+    "dropout",
     "dtype",
     "embd_pdrop",
+    "embed_dropout",
     "eos_token_id",
     "finetuning_task",
     "gradient_checkpointing",
+    "hidden_dropout",
+    "hidden_dropout_prob",
     "id2label",
+    "init_std",
     "initializer_range",
     "is_decoder",
     "is_encoder_decoder",
     "is_llama_config",
     "keys_to_ignore_at_inference",
     "label2id",
+    "layerdrop",
     "max_length",
     "model_type",
     "n_ctx",
@@ -66,6 +85,7 @@ const IGNORED: [&str; 51] = [
     "prefix",
     "pretraining_tp",
     "problem_type",
+    "resid_dropout",
     "resid_pdrop",
     "return_dict",
     "sep_token_id",
@@ -80,6 +100,8 @@ const IGNORED: [&str; 51] = [
     "torch_dtype",
     "transformers.js_config",
     "transformers_version",
+    "unsloth_fixed",
+    "unsloth_version",
     "use_cache",
 ];
 
@@ -151,6 +173,46 @@ impl<'a> Config<'a> {
             .transpose()
     }
 
+    /// A size that null switches off, and that is `usual` where the key is absent.
+    pub(super) fn size_or_off(
+        &mut self,
+        key: &'static str,
+        usual: usize,
+    ) -> Result<Option<usize>, ConfigError> {
+        if self.entries.contains_key(key) {
+            self.optional_size(key)
+        } else {
+            Ok(Some(usual))
+        }
+    }
+
+    /// The same of a number.
+    pub(super) fn number_or_off(
+        &mut self,
+        key: &'static str,
+        usual: f64,
+    ) -> Result<Option<f64>, ConfigError> {
+        if self.entries.contains_key(key) {
+            self.optional_number(key)
+        } else {
+            Ok(Some(usual))
+        }
+    }
+
+    /// How many layers, none included.
+    pub(super) fn layers(
+        &mut self,
+        key: &'static str,
+        default: usize,
+    ) -> Result<usize, ConfigError> {
+        self.get(key).map_or(Ok(default), |value| {
+            value
+                .as_u64()
+                .and_then(|layers| usize::try_from(layers).ok())
+                .ok_or_else(|| wrong(key, value, "a number of layers"))
+        })
+    }
+
     pub(super) fn number(&mut self, key: &'static str, default: f64) -> Result<f64, ConfigError> {
         Ok(self.optional_number(key)?.unwrap_or(default))
     }
@@ -205,6 +267,35 @@ impl<'a> Config<'a> {
             Some(value) if value != usual => Err(not_understood(key, value)),
             _ => Ok(()),
         }
+    }
+
+    /// The sizes, under the names that most families use; `n_ctx` where the config does not say it.
+    pub(super) fn sizes(&mut self, n_ctx: usize) -> Result<Sizes, ConfigError> {
+        let d_model = self.size("hidden_size")?;
+        let n_heads = self.size("num_attention_heads")?;
+        let d_head = match self.optional_size("head_dim")? {
+            Some(d_head) => d_head,
+            None => head_width(d_model, n_heads)?,
+        };
+        Ok(Sizes {
+            n_layers: self.size("num_hidden_layers")?,
+            n_heads,
+            n_kv_heads: self
+                .optional_size("num_key_value_heads")?
+                .unwrap_or(n_heads),
+            d_model,
+            d_head,
+            d_mlp: self.size("intermediate_size")?,
+            n_vocab: self.size("vocab_size")?,
+            n_ctx: self
+                .optional_size("max_position_embeddings")?
+                .unwrap_or(n_ctx),
+        })
+    }
+
+    /// Keys that this family's configs have and its forward does not read.
+    pub(super) fn harmless(&mut self, keys: &[&'static str]) {
+        self.read.extend(keys);
     }
 
     pub(super) fn bos_id(&self) -> Option<u32> {

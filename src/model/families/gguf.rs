@@ -1,26 +1,25 @@
 //! Reading a GGUF's metadata as a config: keys under the architecture's name, and what its tensors tell.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use super::config::{ConfigError, wrong};
+use super::config::{ConfigError, not_understood, wrong};
 use super::head_width;
 use crate::model::binding::{BlockSlot, RowOrder, Slot, Source};
-use crate::model::checkpoint::{Checkpoint, GgufMetadata};
+use crate::model::checkpoint::{Checkpoint, GgufMetadata, GgufValue};
 use crate::model::spec::{Mlp, ModelSpec, Sizes};
 
-/// How an architecture's tensors differ from llama.cpp's usual form.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct GgufLayout {
-    /// q, k and v in one tensor.
-    pub(super) fused_qkv: bool,
-    /// Gate and linear part of the MLP in one tensor.
-    pub(super) fused_gate: bool,
-    /// Rows of q and k reordered for llama.cpp's own rotary kernel.
-    pub(super) rotary_pairs: bool,
-}
-
-/// The tensors of a weight: llama.cpp names them alike for all architectures.
-pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<Source> {
+/// The tensors of a weight: llama.cpp names them alike for all architectures. Some keep q, k and v in one tensor, or gate
+/// and linear part, and of some architectures there are files of both kinds. `rotary_pairs` says whether the rows of q
+/// and k are reordered for llama.cpp's own rotary kernel.
+pub(super) fn sources(
+    slot: Slot,
+    spec: &ModelSpec,
+    checkpoint: &Checkpoint,
+    rotary_pairs: bool,
+) -> Vec<Source> {
     let one = |name: &str| vec![Source::new(name)];
     let Slot::Block(layer, slot) = slot else {
         return match slot {
@@ -35,15 +34,16 @@ pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<S
     };
     let part = |name: &str| Source::new(format!("blk.{layer}.{name}"));
     let pairs = |heads: usize| {
-        if layout.rotary_pairs {
+        if rotary_pairs {
             RowOrder::RotaryPairs { heads }
         } else {
             RowOrder::AsWeight
         }
     };
     let qkv = |ending: &str| {
-        if layout.fused_qkv {
-            return vec![part(&format!("attn_qkv.{ending}"))];
+        let fused = part(&format!("attn_qkv.{ending}"));
+        if !rotary_pairs && checkpoint.info(&fused.name).is_some() {
+            return vec![fused];
         }
         vec![
             part(&format!("attn_q.{ending}")).ordered(pairs(spec.n_heads)),
@@ -53,7 +53,9 @@ pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<S
     };
     let mlp_in = |ending: &str| {
         let linear = part(&format!("ffn_up.{ending}"));
-        if spec.mlp == Mlp::Gated && !layout.fused_gate {
+        let stored = checkpoint.info(&linear.name);
+        let n_rows = stored.and_then(|info| info.shape.first().copied());
+        if spec.mlp == Mlp::Gated && n_rows != Some(2 * spec.d_mlp) {
             vec![part(&format!("ffn_gate.{ending}")), linear]
         } else {
             vec![linear]
@@ -79,16 +81,72 @@ pub(super) fn sources(slot: Slot, spec: &ModelSpec, layout: GgufLayout) -> Vec<S
     }
 }
 
-/// The metadata of one GGUF file, keys without the architecture's prefix.
+/// Keys that change the mathematics wherever they are, with the value that changes nothing.
+const MATHEMATICS: [(&str, f64); 15] = [
+    ("attention.causal", 1.0),
+    ("attention.clamp_kqv", 0.0),
+    ("attention.max_alibi_bias", 0.0),
+    ("attention.scale", 0.0),
+    ("attention.sliding_window", 0.0),
+    ("attention.sliding_window_pattern", 1.0),
+    ("attn_logit_softcapping", 0.0),
+    ("embedding_scale", 1.0),
+    ("expert_count", 0.0),
+    ("final_logit_softcapping", 0.0),
+    ("logit_scale", 1.0),
+    ("residual_scale", 1.0),
+    ("rope.freq_base_swa", 0.0),
+    ("rope.scaling.attn_factor", 1.0),
+    ("use_parallel_residual", 0.0),
+];
+
+/// The metadata of one GGUF file, keys without the architecture's prefix; [`Self::finish`] refuses what changes the
+/// mathematics and was left.
 #[derive(Debug)]
 pub(super) struct GgufConfig<'a> {
-    pub(super) architecture: &'static str,
-    pub(super) metadata: &'a GgufMetadata,
-    pub(super) checkpoint: &'a Checkpoint,
+    architecture: &'static str,
+    metadata: &'a GgufMetadata,
+    checkpoint: &'a Checkpoint,
+    /// Of `MATHEMATICS`.
+    read: RefCell<BTreeSet<String>>,
 }
 
-impl GgufConfig<'_> {
+impl<'a> GgufConfig<'a> {
+    pub(super) fn new(
+        architecture: &'static str,
+        metadata: &'a GgufMetadata,
+        checkpoint: &'a Checkpoint,
+    ) -> Self {
+        Self {
+            architecture,
+            metadata,
+            checkpoint,
+            read: RefCell::default(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<(), ConfigError> {
+        let read = self.read.take();
+        for (key, neutral) in MATHEMATICS {
+            if read.contains(key) {
+                continue;
+            }
+            let key = self.key(key);
+            let Some(value) = self.metadata.get(&key) else {
+                continue;
+            };
+            let number = number_of(value);
+            if number.map(f64::to_bits) != Some(neutral.to_bits()) {
+                let shown = number.map_or_else(|| json!("a list"), |number| json!(number));
+                return Err(not_understood(&key, &shown));
+            }
+        }
+        Ok(())
+    }
+
+    /// With the architecture's prefix.
     fn key(&self, key: &str) -> String {
+        self.read.borrow_mut().insert(key.to_owned());
         format!("{}.{key}", self.architecture)
     }
 
@@ -108,13 +166,27 @@ impl GgufConfig<'_> {
     }
 
     pub(super) fn number(&self, key: &str, default: f64) -> Result<f64, ConfigError> {
+        Ok(self.optional_number(key)?.unwrap_or(default))
+    }
+
+    pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, ConfigError> {
         let key = self.key(key);
-        let number = self.metadata.f64(&key).unwrap_or(default);
-        if number.is_finite() && number > 0.0 {
-            Ok(number)
-        } else {
-            Err(wrong(&key, &json!(number), "a number above 0"))
-        }
+        let positive = |value| {
+            let number = number_of(value);
+            number
+                .filter(|number| number.is_finite() && *number > 0.0)
+                .ok_or_else(|| wrong(&key, &json!(number), "a number above 0"))
+        };
+        self.metadata.get(&key).map(positive).transpose()
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.metadata.bool(&self.key(key))
+    }
+
+    /// A truth value of each layer.
+    pub(super) fn flags(&self, key: &str) -> Option<&[bool]> {
+        self.metadata.bools(&self.key(key))
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&str> {
@@ -175,5 +247,16 @@ impl GgufConfig<'_> {
             .u64("tokenizer.ggml.bos_token_id")?
             .try_into()
             .ok()
+    }
+}
+
+/// Any scalar but text.
+fn number_of(value: &GgufValue) -> Option<f64> {
+    match value {
+        GgufValue::Unsigned(number) => Some(*number as f64),
+        GgufValue::Signed(number) => Some(*number as f64),
+        GgufValue::Float(number) => Some(*number),
+        GgufValue::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        GgufValue::Str(_) | GgufValue::Array(_) => None,
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
+use super::names::Names;
 use super::{Axes, Family, Gguf, activation, head_width};
 use crate::model::binding::{BlockSlot, RowOrder, Slot, Source};
 use crate::model::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Sizes};
@@ -37,11 +38,7 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "gpt2",
         spec: gguf_spec,
-        layout: GgufLayout {
-            fused_qkv: true,
-            fused_gate: false,
-            rotary_pairs: false,
-        },
+        rotary_pairs: false,
     }),
 };
 
@@ -83,34 +80,29 @@ fn gguf_spec(config: &GgufConfig<'_>) -> Result<ModelSpec, ConfigError> {
     })
 }
 
+pub(super) const NAMES: Names = Names {
+    embed: "wte",
+    pos_embed: "wpe",
+    final_norm: "ln_f",
+    layers: "h",
+    norm1: "ln_1",
+    qkv: &["attn.c_attn"],
+    out: "attn.c_proj",
+    norm2: "ln_2",
+    mlp_in: &["mlp.c_fc"],
+    mlp_out: "mlp.c_proj",
+    ..Names::NONE
+};
+
 fn sources(slot: Slot, _: &ModelSpec) -> Vec<Source> {
-    let one = |name: &str| vec![Source::new(name)];
-    let Slot::Block(layer, slot) = slot else {
-        return match slot {
-            Slot::Embed => one("wte.weight"),
-            Slot::PosEmbed => one("wpe.weight"),
-            Slot::FinalNormWeight => one("ln_f.weight"),
-            Slot::FinalNormBias => one("ln_f.bias"),
-            Slot::Unembed => one("lm_head.weight"),
-            _ => vec![],
-        };
-    };
-    let vector = |name: &str| vec![Source::new(format!("h.{layer}.{name}"))];
-    let product =
-        |name: &str| vec![Source::new(format!("h.{layer}.{name}")).ordered(RowOrder::Transposed)];
+    let sources = NAMES.sources(slot);
     match slot {
-        BlockSlot::Norm1Weight => vector("ln_1.weight"),
-        BlockSlot::Norm1Bias => vector("ln_1.bias"),
-        BlockSlot::Qkv => product("attn.c_attn.weight"),
-        BlockSlot::QkvBias => vector("attn.c_attn.bias"),
-        BlockSlot::Out => product("attn.c_proj.weight"),
-        BlockSlot::OutBias => vector("attn.c_proj.bias"),
-        BlockSlot::Norm2Weight => vector("ln_2.weight"),
-        BlockSlot::Norm2Bias => vector("ln_2.bias"),
-        BlockSlot::MlpIn => product("mlp.c_fc.weight"),
-        BlockSlot::MlpInBias => vector("mlp.c_fc.bias"),
-        BlockSlot::MlpOut => product("mlp.c_proj.weight"),
-        BlockSlot::MlpOutBias => vector("mlp.c_proj.bias"),
-        _ => vec![],
+        Slot::Block(_, BlockSlot::Qkv | BlockSlot::Out | BlockSlot::MlpIn | BlockSlot::MlpOut) => {
+            sources
+                .into_iter()
+                .map(|source| source.ordered(RowOrder::Transposed))
+                .collect()
+        }
+        _ => sources,
     }
 }

@@ -4,18 +4,31 @@
 use serde_json::json;
 
 use super::config::{Config, ConfigError, not_understood};
-use super::gguf::{GgufConfig, GgufLayout};
+use super::gguf::GgufConfig;
+use super::names::Names;
 use super::rotary::{self, rotary};
-use super::{Axes, Family, Gguf, activation, head_width};
-use crate::model::binding::{BlockSlot, Slot, Source};
+use super::{Axes, Family, Gguf, activation};
+use crate::model::binding::{Slot, Source};
 use crate::model::spec::{
-    Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Sizes,
+    Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary, Sizes,
 };
 
 pub(super) const FAMILY: Family = Family {
     model_type: "llama",
     examples: "Llama 1 to 3.2, TinyLlama, SmolLM, SmolLM2",
-    axes: AXES,
+    axes: Axes {
+        norm: Norm::Rms,
+        placement: Placement::Pre,
+        order: BlockOrder::Sequential,
+        rotary: true,
+        causal: true,
+        windows: false,
+        mlp: Mlp::Gated,
+        activation: Activation::Silu,
+        grouped_keys: true,
+        qk_norm: false,
+        caps: false,
+    },
     prefixes: &["model."],
     spec,
     sources,
@@ -24,26 +37,8 @@ pub(super) const FAMILY: Family = Family {
     gguf: Some(Gguf {
         architecture: "llama",
         spec: gguf_spec,
-        layout: GgufLayout {
-            fused_qkv: false,
-            fused_gate: false,
-            rotary_pairs: true,
-        },
+        rotary_pairs: true,
     }),
-};
-
-pub(super) const AXES: Axes = Axes {
-    norm: Norm::Rms,
-    placement: Placement::Pre,
-    order: BlockOrder::Sequential,
-    rotary: true,
-    causal: true,
-    windows: false,
-    mlp: Mlp::Gated,
-    activation: Activation::Silu,
-    grouped_keys: true,
-    qk_norm: false,
-    caps: false,
 };
 
 fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
@@ -53,38 +48,21 @@ fn spec(config: &mut Config<'_>) -> Result<ModelSpec, ConfigError> {
         qkv_bias: attention_bias,
         out_bias: attention_bias,
         mlp_bias,
-        ..plain(FAMILY.model_type, config)?
+        ..plain(FAMILY.model_type, config, rotary)?
     })
 }
 
-/// What Llama and its descendants write alike: a model without biases.
+/// What Llama and its descendants write alike: a model without biases. `rotary` reads its positions, for that width of
+/// a head.
 pub(super) fn plain(
     family: &'static str,
     config: &mut Config<'_>,
+    rotary: impl FnOnce(&mut Config<'_>, usize) -> Result<Rotary, ConfigError>,
 ) -> Result<ModelSpec, ConfigError> {
-    let d_model = config.size("hidden_size")?;
-    let n_heads = config.size("num_attention_heads")?;
-    let d_head = match config.optional_size("head_dim")? {
-        Some(d_head) => d_head,
-        None => head_width(d_model, n_heads)?,
-    };
-    let sizes = Sizes {
-        n_layers: config.size("num_hidden_layers")?,
-        n_heads,
-        n_kv_heads: config
-            .optional_size("num_key_value_heads")?
-            .unwrap_or(n_heads),
-        d_model,
-        d_head,
-        d_mlp: config.size("intermediate_size")?,
-        n_vocab: config.size("vocab_size")?,
-        n_ctx: config
-            .optional_size("max_position_embeddings")?
-            .unwrap_or(2048),
-    };
+    let sizes = config.sizes(2048)?;
     Ok(ModelSpec {
         norm_eps: config.number("rms_norm_eps", 1e-6)?,
-        positions: Positions::Rotary(rotary(config, d_head)?),
+        positions: Positions::Rotary(rotary(config, sizes.d_head)?),
         activation: activation("hidden_act", config.text("hidden_act", "silu")?)?,
         tied: config.flag("tie_word_embeddings", false)?,
         bos_id: config.bos_id(),
@@ -106,9 +84,14 @@ fn shape(family: &'static str, sizes: Sizes) -> ModelSpec {
 }
 
 fn gguf_spec(config: &GgufConfig<'_>) -> Result<ModelSpec, ConfigError> {
+    let spec = gguf_plain(FAMILY.model_type, config)?;
+    // llama.cpp has reordered the rows of whole heads.
+    if let Some(rotary) = spec.rotary(0).filter(|rotary| rotary.width != spec.d_head) {
+        return Err(not_understood("rope.dimension_count", &json!(rotary.width)));
+    }
     Ok(ModelSpec {
         mlp_bias: config.has_tensor("blk.0.ffn_up.bias"),
-        ..gguf_plain(FAMILY.model_type, config)?
+        ..spec
     })
 }
 
@@ -117,12 +100,6 @@ pub(super) fn gguf_plain(
     family: &'static str,
     config: &GgufConfig<'_>,
 ) -> Result<ModelSpec, ConfigError> {
-    if config.optional_size("expert_count")?.is_some() {
-        return Err(not_understood(
-            "expert_count",
-            &json!("a mixture of experts"),
-        ));
-    }
     let sizes = config.sizes()?;
     Ok(ModelSpec {
         norm_eps: config.number("attention.layer_norm_rms_epsilon", 1e-6)?,
@@ -135,38 +112,20 @@ pub(super) fn gguf_plain(
     })
 }
 
-/// Where Llama and its descendants keep their weights.
-pub(super) fn sources(slot: Slot, _: &ModelSpec) -> Vec<Source> {
-    let one = |name: &str| vec![Source::new(name)];
-    let Slot::Block(layer, slot) = slot else {
-        return match slot {
-            Slot::Embed => one("embed_tokens.weight"),
-            Slot::FinalNormWeight => one("norm.weight"),
-            Slot::Unembed => one("lm_head.weight"),
-            _ => vec![],
-        };
-    };
-    let parts = |names: &[&str], ending: &str| {
-        names
-            .iter()
-            .map(|name| Source::new(format!("layers.{layer}.{name}.{ending}")))
-            .collect()
-    };
-    let qkv = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-    let mlp_in = ["mlp.gate_proj", "mlp.up_proj"];
-    match slot {
-        BlockSlot::Norm1Weight => parts(&["input_layernorm"], "weight"),
-        BlockSlot::Qkv => parts(&qkv, "weight"),
-        BlockSlot::QkvBias => parts(&qkv, "bias"),
-        BlockSlot::QNormWeight => parts(&["self_attn.q_norm"], "weight"),
-        BlockSlot::KNormWeight => parts(&["self_attn.k_norm"], "weight"),
-        BlockSlot::Out => parts(&["self_attn.o_proj"], "weight"),
-        BlockSlot::OutBias => parts(&["self_attn.o_proj"], "bias"),
-        BlockSlot::Norm2Weight => parts(&["post_attention_layernorm"], "weight"),
-        BlockSlot::MlpIn => parts(&mlp_in, "weight"),
-        BlockSlot::MlpInBias => parts(&mlp_in, "bias"),
-        BlockSlot::MlpOut => parts(&["mlp.down_proj"], "weight"),
-        BlockSlot::MlpOutBias => parts(&["mlp.down_proj"], "bias"),
-        _ => vec![],
-    }
+pub(super) const NAMES: Names = Names {
+    embed: "embed_tokens",
+    final_norm: "norm",
+    norm1: "input_layernorm",
+    qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    q_norm: "self_attn.q_norm",
+    k_norm: "self_attn.k_norm",
+    out: "self_attn.o_proj",
+    norm2: "post_attention_layernorm",
+    mlp_in: &["mlp.gate_proj", "mlp.up_proj"],
+    mlp_out: "mlp.down_proj",
+    ..Names::NONE
+};
+
+fn sources(slot: Slot, _: &ModelSpec) -> Vec<Source> {
+    NAMES.sources(slot)
 }

@@ -1,9 +1,27 @@
 //! The table of supported families. A family is one file: its config to a [`ModelSpec`], its tensor names to slots.
 
+mod bert;
 mod config;
+mod distilbert;
+mod gemma2;
+mod gemma3;
 mod gguf;
 mod gpt2;
+#[cfg(test)]
+mod hub_configs;
 mod llama;
+mod masks;
+mod mistral;
+mod modernbert;
+mod names;
+mod neo;
+mod neox;
+mod opt;
+mod phi;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod roberta;
 mod rotary;
 
 pub use config::ConfigError;
@@ -11,7 +29,7 @@ pub use config::ConfigError;
 use serde_json::Value;
 
 use self::config::Config;
-use self::gguf::{GgufConfig, GgufLayout};
+use self::gguf::GgufConfig;
 use super::binding::{Slot, Source};
 use super::checkpoint::{Checkpoint, Form, GgufMetadata};
 use super::spec::{Activation, BlockOrder, Mlp, ModelSpec, Norm, Placement, Positions, Rotary};
@@ -41,7 +59,8 @@ pub struct Gguf {
     /// `general.architecture`.
     pub architecture: &'static str,
     spec: fn(&GgufConfig<'_>) -> Result<ModelSpec, ConfigError>,
-    layout: GgufLayout,
+    /// Rows of q and k are reordered for llama.cpp's own rotary kernel.
+    rotary_pairs: bool,
 }
 
 /// What all models of a family have in common, of the axes of a [`ModelSpec`].
@@ -91,7 +110,46 @@ impl Axes {
 }
 
 /// All families, one line each.
-pub const FAMILIES: &[Family] = &[gpt2::FAMILY, llama::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    gpt2::FAMILY,
+    llama::FAMILY,
+    neox::FAMILY,
+    neo::FAMILY,
+    opt::FAMILY,
+    mistral::FAMILY,
+    qwen2::FAMILY,
+    qwen3::FAMILY,
+    gemma2::FAMILY,
+    gemma3::FAMILY,
+    phi::FAMILY,
+    phi3::FAMILY,
+    bert::FAMILY,
+    distilbert::FAMILY,
+    roberta::FAMILY,
+    modernbert::FAMILY,
+];
+
+/// What people may well try, and why it is not opened.
+const REFUSED: [(&str, &str); 5] = [
+    (
+        "gemma3",
+        "it reads pictures, too; text models of Gemma 3 are of the model_type `gemma3_text`",
+    ),
+    ("mixtral", EXPERTS),
+    ("phimoe", EXPERTS),
+    ("qwen2_moe", EXPERTS),
+    ("qwen3_moe", EXPERTS),
+];
+
+const EXPERTS: &str = "it is a mixture of experts, and only models with one MLP a layer are read";
+
+/// Endings of tensor names, and what other checkpoints write for them: what once was LayerNorm's weight and bias, and a
+/// bias that is stored beside the product it belongs to.
+const OTHER_ENDINGS: [(&str, &str); 3] = [
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+    (".decoder.bias", ".bias"),
+];
 
 impl Family {
     /// The family that a config.json names.
@@ -102,6 +160,9 @@ impl Family {
             .ok_or_else(|| ConfigError::Missing {
                 key: "model_type".into(),
             })?;
+        if let Some((name, reason)) = REFUSED.into_iter().find(|(name, _)| *name == model_type) {
+            return Err(ConfigError::Refused { name, reason });
+        }
         FAMILIES
             .iter()
             .find(|family| family.model_type == model_type)
@@ -165,26 +226,33 @@ impl Family {
         let gguf = self.gguf.as_ref().ok_or_else(|| ConfigError::Missing {
             key: "general.architecture".into(),
         })?;
-        checked((gguf.spec)(&GgufConfig {
-            architecture: gguf.architecture,
-            metadata,
-            checkpoint,
-        })?)
+        let config = GgufConfig::new(gguf.architecture, metadata, checkpoint);
+        let spec = (gguf.spec)(&config)?;
+        config.finish()?;
+        checked(spec)
     }
 
-    /// The name under which a checkpoint has a tensor: as bound, or with a prefix.
+    /// The name under which a checkpoint has a tensor: as bound, or with a prefix, or with another ending.
     pub fn find(&self, checkpoint: &Checkpoint, name: &str) -> Option<String> {
-        let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
-        prefixed
-            .chain([name.to_owned()])
-            .find(|name| checkpoint.info(name).is_some())
+        let others = OTHER_ENDINGS
+            .iter()
+            .filter_map(|(ending, other)| Some(format!("{}{other}", name.strip_suffix(ending)?)));
+        [name.to_owned()]
+            .into_iter()
+            .chain(others)
+            .find_map(|name| {
+                let prefixed = self.prefixes.iter().map(|prefix| format!("{prefix}{name}"));
+                prefixed
+                    .chain([name.clone()])
+                    .find(|name| checkpoint.info(name).is_some())
+            })
     }
 
-    /// The tensors that make up a weight in a checkpoint of that form, row after row.
-    pub fn sources(&self, slot: Slot, spec: &ModelSpec, form: Form) -> Vec<Source> {
-        match (form, &self.gguf) {
+    /// The tensors that make up a weight in that checkpoint, row after row.
+    pub fn sources(&self, slot: Slot, spec: &ModelSpec, checkpoint: &Checkpoint) -> Vec<Source> {
+        match (checkpoint.form(), &self.gguf) {
             (Form::HuggingFace, _) => (self.sources)(slot, spec),
-            (Form::Gguf, Some(gguf)) => gguf::sources(slot, spec, gguf.layout),
+            (Form::Gguf, Some(gguf)) => gguf::sources(slot, spec, checkpoint, gguf.rotary_pairs),
             (Form::Gguf, None) => vec![],
         }
     }
@@ -288,7 +356,7 @@ mod tests {
                 .unwrap();
             let mut used = std::collections::BTreeSet::new();
             for slot in Slot::all(&spec) {
-                let sources = family.sources(slot, &spec, Form::HuggingFace);
+                let sources = family.sources(slot, &spec, &checkpoint);
                 assert!(!sources.is_empty(), "{name}: {slot:?}");
                 for source in sources {
                     let found = family.find(&checkpoint, &source.name);

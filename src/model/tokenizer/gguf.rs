@@ -22,7 +22,7 @@ use crate::model::checkpoint::GgufMetadata;
 pub(super) const MODELS: &str = "gpt2, llama";
 
 /// `tokenizer.ggml.pre` that are known. A file without one, or with "default", is older than the key: GPT-2's rule.
-pub(super) const PRE_TOKENIZERS: [(&str, PreTokenizer); 11] = [
+pub(super) const PRE_TOKENIZERS: [(&str, PreTokenizer); 12] = [
     ("default", PreTokenizer::GPT2),
     ("gpt-2", PreTokenizer::GPT2),
     ("phi-2", PreTokenizer::GPT2),
@@ -63,6 +63,13 @@ pub(super) const PRE_TOKENIZERS: [(&str, PreTokenizer); 11] = [
     ),
     ("llama3", PreTokenizer::LLAMA3),
     ("llama-bpe", PreTokenizer::LLAMA3),
+    (
+        "dbrx",
+        PreTokenizer {
+            ignore_merges: false,
+            ..PreTokenizer::LLAMA3
+        },
+    ),
     ("qwen2", PreTokenizer::QWEN2),
 ];
 

@@ -52,18 +52,23 @@ pub(super) fn from_bytes(
         .map_err(|error| damaged("tokenizer_config.json", error.to_string()))?;
 
     // A token is a string, or an object with its content.
-    let named = config.as_ref().map(|config| &config["bos_token"]);
-    let named = named.and_then(|token| token.as_str().or_else(|| token["content"].as_str()));
+    let named = |key: &str| {
+        let token = &config.as_ref()?[key];
+        inner.token_to_id(token.as_str().or_else(|| token["content"].as_str())?)
+    };
+    let mask_id = named("mask_token");
     let numbered = || model_config?.get("bos_token_id")?.as_u64()?.try_into().ok();
-    let bos_id = named
-        .and_then(|token| inner.token_to_id(token))
-        .or_else(numbered);
+    let bos_id = named("bos_token").or_else(numbered);
     let add_bos_token = config
         .as_ref()
         .and_then(|config| config["add_bos_token"].as_bool());
 
     let reading = Reading::of(&inner);
-    Ok(Tokenizer::new(inner, reading, bos_id, add_bos_token))
+    let tokenizer = Tokenizer::new(inner, reading, bos_id, add_bos_token);
+    Ok(Tokenizer {
+        mask_id: mask_id.or(tokenizer.mask_id),
+        ..tokenizer
+    })
 }
 
 /// The tokenizer of the file, tried once.

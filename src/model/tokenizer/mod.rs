@@ -26,6 +26,7 @@ pub struct Tokenizer {
     /// One more than the highest id.
     vocab_size: usize,
     bos_id: Option<u32>,
+    mask_id: Option<u32>,
     /// Whether the post-processor puts special tokens around a text.
     adds_specials: bool,
     /// What `tokenizer_config.json` or the GGUF says, where either does.
@@ -41,7 +42,12 @@ pub struct AnswerToken {
     pub n_tokens: usize,
     /// The prompt's own tokens change when the answer follows, so the answer was tokenised alone.
     pub alone: bool,
+    /// The answer as it was typed begins with another token: its place asks for a space before it, or for none.
+    pub respaced: bool,
 }
+
+/// How the mask is written in vocabularies whose files do not name it.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
 impl Tokenizer {
     /// `tokenizer.json`, with the `tokenizer_config.json` beside it where there is one; `model_config` is config.json.
@@ -77,11 +83,16 @@ impl Tokenizer {
         let adds_specials = inner
             .get_post_processor()
             .is_some_and(|processor| processor.added_tokens(false) > 0);
+        let mask_id = MASKS.iter().find_map(|mask| {
+            let id = inner.token_to_id(mask)?;
+            pieces::added_token(&inner, id).map(|_| id)
+        });
         Self {
             inner,
             reading,
             vocab_size,
             bos_id: bos_id.filter(|id| (*id as usize) < vocab_size),
+            mask_id,
             adds_specials,
             add_bos_token,
         }
@@ -138,6 +149,16 @@ impl Tokenizer {
         self.bos_id
     }
 
+    /// The token that stands for one to be predicted.
+    pub fn mask_id(&self) -> Option<u32> {
+        self.mask_id
+    }
+
+    /// How that token is written in a prompt.
+    pub fn mask(&self) -> Option<String> {
+        self.inner.id_to_token(self.mask_id?)
+    }
+
     pub fn is_special(&self, id: u32) -> bool {
         pieces::added_token(&self.inner, id).is_some_and(|token| token.special)
     }
@@ -178,10 +199,75 @@ impl Tokenizer {
                 id,
                 n_tokens: ids.len(),
                 alone,
+                respaced: false,
             }),
             _ => Err(TokenizerError::EmptyAnswer {
                 answer: answer.to_owned(),
             }),
+        }
+    }
+
+    /// The first token of an answer that stands in the prompt where its token at `position` is; of the answer alone if
+    /// that changes the tokens around it. A space before the answer is left out or put there as its place asks.
+    /// `prompt_ids` are `prompt`'s with special tokens.
+    pub fn answer_in_place(
+        &self,
+        prompt: &str,
+        prompt_ids: &[u32],
+        position: usize,
+        answer: &str,
+    ) -> Result<AnswerToken, TokenizerError> {
+        let empty = || TokenizerError::EmptyAnswer {
+            answer: answer.to_owned(),
+        };
+        let failed = |source| TokenizerError::Encode {
+            text: prompt.to_owned(),
+            source,
+        };
+        let encoding = self.inner.encode(prompt, true).map_err(failed)?;
+        // What the post-processor puts there has no place in the text, and a part of a character is none to replace.
+        let place = encoding.get_offsets().get(position).copied();
+        let place = place.filter(|(start, end)| {
+            start < end && prompt.is_char_boundary(*start) && prompt.is_char_boundary(*end)
+        });
+        let as_typed = self.encode_plain(answer, false)?;
+        let (word, in_place) = match place {
+            None => (answer.to_owned(), None),
+            Some((start, end)) => {
+                // Some vocabularies let a mask take the space before it.
+                let token = &prompt[start..end];
+                let start = end - token.trim_start().len();
+                let end = start + prompt[start..end].trim_end().len();
+                let (before, after) = (&prompt[..start], &prompt[end..]);
+                let spaced = before.is_empty() || before.ends_with(char::is_whitespace);
+                let word = if spaced { answer.trim_start() } else { answer };
+                let ids = self.encode_plain(&format!("{before}{word}{after}"), true)?;
+                let n_after = prompt_ids.len() - position - 1;
+                let fits = ids.len() > position + n_after
+                    && ids[..position] == prompt_ids[..position]
+                    && ids.ends_with(&prompt_ids[position + 1..]);
+                let in_place = fits.then(|| ids[position..ids.len() - n_after].to_vec());
+                let space = if spaced && !before.is_empty() {
+                    " "
+                } else {
+                    ""
+                };
+                (format!("{space}{word}"), in_place)
+            }
+        };
+        let alone = in_place.is_none();
+        let ids = match in_place {
+            Some(ids) => ids,
+            None => self.encode_plain(self.reading.continuation(&word), false)?,
+        };
+        match ids.first() {
+            Some(&id) if !answer.trim_start().is_empty() => Ok(AnswerToken {
+                id,
+                n_tokens: ids.len(),
+                alone,
+                respaced: as_typed.first() != Some(&id),
+            }),
+            _ => Err(empty()),
         }
     }
 

@@ -71,10 +71,17 @@ struct Case {
 
 /// A GGUF of the fixtures, its tokenizer and its cases.
 fn fixture(file: &str) -> (Checkpoint, Tokenizer, Vec<Case>) {
-    let models = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let path = models.join(file);
-    let cases = std::fs::read(path.with_file_name("tokenizer_cases.json")).unwrap();
-    let checkpoint = Checkpoint::open(&path).unwrap();
+    let cases = PathBuf::from(file).with_file_name("tokenizer_cases.json");
+    fixture_with(
+        &format!("models/{file}"),
+        &format!("models/{}", cases.display()),
+    )
+}
+
+fn fixture_with(file: &str, cases: &str) -> (Checkpoint, Tokenizer, Vec<Case>) {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let cases = std::fs::read(fixtures.join(cases)).unwrap();
+    let checkpoint = Checkpoint::open(&fixtures.join(file)).unwrap();
     let tokenizer = Tokenizer::from_gguf(checkpoint.gguf_metadata().unwrap()).unwrap();
     (
         checkpoint,
@@ -119,6 +126,164 @@ fn both_kinds_of_gguf_tokenizers_give_the_reference_ids_and_read_back() {
                 .flat_map(|piece| piece.bytes)
                 .collect();
             assert_eq!(String::from_utf8(bytes).unwrap(), text, "{file}");
+        }
+    }
+}
+
+fn encoder(name: &str) -> (Tokenizer, PathBuf) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/models")
+        .join(name);
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap();
+    let tokenizer = Tokenizer::from_file(&folder.join("tokenizer.json"), Some(&config)).unwrap();
+    (tokenizer, folder)
+}
+
+#[test]
+fn encoders_get_the_reference_ids_and_their_masks_are_known() {
+    #[derive(Deserialize)]
+    struct Case {
+        text: String,
+        ids: Vec<u32>,
+        ids_without_special: Vec<u32>,
+        masks: Vec<usize>,
+    }
+    for (name, mask) in [
+        ("tiny-bert", "[MASK]"),
+        ("tiny-distilbert", "[MASK]"),
+        ("tiny-roberta", "<mask>"),
+        ("tiny-modernbert", "[MASK]"),
+    ] {
+        let (tokenizer, folder) = encoder(name);
+        assert_eq!(tokenizer.mask().as_deref(), Some(mask));
+        let cases = std::fs::read(folder.join("tokenizer_cases.json")).unwrap();
+        let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
+        assert!(cases.len() >= 16);
+        for case in cases {
+            let text = &case.text;
+            let ids = tokenizer.encode(text, BosRule::Auto).unwrap();
+            assert_eq!(ids, case.ids, "{name} {text:?}");
+            let bare = tokenizer.encode(text, BosRule::Never).unwrap();
+            assert_eq!(bare, case.ids_without_special, "{name} {text:?}");
+            let masks: Vec<usize> = (0..ids.len())
+                .filter(|i| Some(ids[*i]) == tokenizer.mask_id())
+                .collect();
+            assert_eq!(masks, case.masks, "{name} {text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_mask_that_no_file_names_is_found_by_how_it_is_written() {
+    let (named, folder) = encoder("tiny-modernbert");
+    let file = std::fs::read(folder.join("tokenizer.json")).unwrap();
+    let unnamed = Tokenizer::from_json_bytes(&file, None, None).unwrap();
+    assert_eq!(unnamed.mask_id(), named.mask_id());
+    assert!(unnamed.mask_id().is_some());
+    let other = json!({ "mask_token": "[UNK]" });
+    let other = other.to_string();
+    let other = Tokenizer::from_json_bytes(&file, Some(other.as_bytes()), None).unwrap();
+    assert_eq!(other.mask().as_deref(), Some("[UNK]"));
+    let none = open(&byte_level(&Value::Null), &Value::Null, &Value::Null);
+    assert_eq!((none.mask_id(), none.mask()), (None, None));
+}
+
+#[test]
+fn an_answer_stands_where_the_mask_stands() {
+    let answer = |name: &str, prompt: &str, position: usize, answer: &str| {
+        let (tokenizer, _) = encoder(name);
+        let ids = tokenizer.encode(prompt, BosRule::Auto).unwrap();
+        tokenizer.answer_in_place(prompt, &ids, position, answer)
+    };
+    let found = |id, n_tokens, alone, respaced| AnswerToken {
+        id,
+        n_tokens,
+        alone,
+        respaced,
+    };
+    let roberta = |prompt: &str, position, text: &str| {
+        answer("tiny-roberta", prompt, position, text).unwrap()
+    };
+    let (cat, space_cat) = (32, 33);
+    // The mask takes the space before it: the word has it, however it was typed.
+    let prompt = "The <mask> sat.";
+    assert_eq!(roberta(prompt, 2, "cat"), found(space_cat, 1, false, true));
+    assert_eq!(
+        roberta(prompt, 2, " cat"),
+        found(space_cat, 1, false, false)
+    );
+    assert_eq!(
+        roberta(prompt, 2, "cat sat"),
+        found(space_cat, 2, false, true)
+    );
+    // Without a space there, it is the answer's own.
+    let prompt = "The<mask> sat";
+    assert_eq!(roberta(prompt, 2, "cat"), found(cat, 1, false, false));
+    assert_eq!(
+        roberta(prompt, 2, " cat"),
+        found(space_cat, 1, false, false)
+    );
+    // At the beginning there is none.
+    let prompt = "<mask> sat";
+    assert_eq!(roberta(prompt, 1, "cat"), found(cat, 1, false, false));
+    assert_eq!(roberta(prompt, 1, " cat"), found(cat, 1, false, true));
+    // In the place of an ordinary token, and of one that has no place.
+    assert_eq!(roberta(prompt, 2, "cat"), found(space_cat, 1, false, true));
+    assert_eq!(roberta(prompt, 0, "cat"), found(cat, 1, true, false));
+
+    let bert =
+        |prompt: &str, position, text: &str| answer("tiny-bert", prompt, position, text).unwrap();
+    for text in ["Dog", " dog", "dog"] {
+        assert_eq!(bert("the [MASK] sat", 2, text), found(12, 1, false, false));
+    }
+    assert_eq!(
+        bert("the [MASK] sat", 2, "played"),
+        found(19, 2, false, false)
+    );
+    // The words beside it would run into the answer.
+    assert_eq!(
+        bert("the cat[MASK]sat", 3, "dog"),
+        found(12, 1, true, false)
+    );
+    for empty in ["", "  "] {
+        let error = answer("tiny-bert", "the [MASK]", 2, empty).unwrap_err();
+        assert!(
+            error.to_string().contains("no tokens of its own"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_gguf_tokenizers_of_each_architecture_give_the_reference_ids_and_read_back() {
+    for architecture in ["gemma3", "gptneox", "phi2", "phi3", "qwen2"] {
+        let (_, tokenizer, cases) = fixture_with(
+            &format!("tokenizers/{architecture}.gguf"),
+            &format!("tokenizers/{architecture}.json"),
+        );
+        assert!(cases.len() >= 18);
+        for Case {
+            text,
+            ids,
+            ids_without_bos,
+        } in cases
+        {
+            for (bos, ids) in [(BosRule::Auto, ids), (BosRule::Never, ids_without_bos)] {
+                assert_eq!(
+                    tokenizer.encode(&text, bos).unwrap(),
+                    ids,
+                    "{architecture} {text:?}"
+                );
+                if bos == BosRule::Never {
+                    let pieces = tokenizer.pieces(&ids);
+                    let bytes = pieces.into_iter().flat_map(|piece| piece.bytes).collect();
+                    // Some compose what is written with a combining accent.
+                    let composed = text.replace("e\u{301}", "é");
+                    let read_back = String::from_utf8(bytes).unwrap();
+                    assert!(read_back == text || read_back == composed, "{text:?}");
+                }
+            }
         }
     }
 }

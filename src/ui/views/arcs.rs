@@ -184,14 +184,12 @@ impl Lines {
             Shown::ValueWeighted | Shown::Change => map.largest(from_key).max(f32::MIN_POSITIVE),
         };
         let mut edges = Vec::new();
-        for query in 0..map.n_tokens() {
-            for key in from_key..=query {
-                if let Some(value) = map.value(query, key)
-                    && value.abs() >= threshold * full
-                    && value != 0.0
-                {
-                    edges.push(Edge { query, key, value });
-                }
+        for (query, key) in map.cells(from_key) {
+            if let Some(value) = map.value(query, key)
+                && value.abs() >= threshold * full
+                && value != 0.0
+            {
+                edges.push(Edge { query, key, value });
             }
         }
         Self {
@@ -383,10 +381,10 @@ fn tooltip(cx: &ViewContext<'_>, ui: &mut Ui, pieces: &[Piece], column: Column, 
         };
         let n = map.n_tokens();
         let mut partners: Vec<(usize, f32)> = match column {
-            Column::Query => (0..=position.min(n - 1))
+            Column::Query => (0..n)
                 .filter_map(|key| Some((key, map.value(position, key)?)))
                 .collect(),
-            Column::Key => (position..n)
+            Column::Key => (0..n)
                 .filter_map(|query| Some((query, map.value(query, position)?)))
                 .collect(),
         };

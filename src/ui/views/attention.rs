@@ -194,7 +194,7 @@ impl Tile<'_> {
         });
         let draw = MatrixDraw {
             place: self.place,
-            map: self.map,
+            map: self.map.clone(),
             scale: self.scale,
             window: self.window,
             stale,
@@ -229,14 +229,6 @@ impl Tile<'_> {
         }
         if stale {
             message::tag(&mut ui, cx.theme, "old", "A newer result is on its way");
-        }
-        if !self.map.layer.maps.patterns.is_exact() {
-            message::tag(
-                &mut ui,
-                cx.theme,
-                "f16",
-                "These maps were rounded to f16 to save memory; the run itself was not",
-            );
         }
         if self.map.shown == Shown::Change && self.map.before.is_none() {
             message::tag(
@@ -307,7 +299,7 @@ impl Tile<'_> {
             .or(response.hover_pos())
             .and_then(|at| self.window.cell_at(self.rect, at, n_tokens));
         if let Some((query, key)) = cell {
-            if response.clicked() && key <= query {
+            if response.clicked() && self.map.mask().sees(query, key) {
                 state.cursor = Some((query, key));
                 response.request_focus();
                 cx.push(Action::ToggleKnockout {
@@ -349,9 +341,9 @@ impl Tile<'_> {
         query = (query + pressed(Key::ArrowDown))
             .saturating_sub(pressed(Key::ArrowUp))
             .min(n - 1);
-        key = (key + pressed(Key::ArrowRight))
-            .saturating_sub(pressed(Key::ArrowLeft))
-            .min(query);
+        key = (key + pressed(Key::ArrowRight)).saturating_sub(pressed(Key::ArrowLeft));
+        let seen = self.map.mask().keys(query, n);
+        key = key.clamp(seen.start, seen.end - 1);
         state.cursor = Some((query, key));
         let cell = self.window.cell_rect(self.rect, query, key);
         let painter = ui
@@ -396,8 +388,13 @@ impl Tile<'_> {
                 };
                 row("Src", at(key));
                 row("Dest", at(query));
-                if key > query {
-                    row("Val", "N/A (after the query)".into());
+                if !self.map.mask().sees(query, key) {
+                    let why = if self.map.mask().is_causal() && key > query {
+                        "after the query"
+                    } else {
+                        "outside the layer's window"
+                    };
+                    row("Val", format!("N/A ({why})"));
                     return;
                 }
                 row("Val", format!("{:.6}", self.map.attention(query, key)));
@@ -417,7 +414,7 @@ impl Tile<'_> {
                     format!("{:.6}", self.map.attention(query, key) * norm),
                 );
             });
-        if key <= query {
+        if self.map.mask().sees(query, key) {
             let action = if edits::is_knocked_out(cx.session, self.map.head, query, key) {
                 "Click frees this edge"
             } else {

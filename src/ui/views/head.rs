@@ -62,7 +62,7 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
                 }
                 facts(cx, ui, seen);
                 ui.add_space(4.0);
-                edges(cx, ui, head, seen, pieces, map.n_tokens());
+                edges(cx, ui, &map, seen, pieces);
             });
             ui.checkbox(&mut state.with_first, "List edges to the first key")
                 .on_hover_text("The first key is a sink: heads that have nothing to do look at it");
@@ -183,11 +183,14 @@ fn facts(cx: &ViewContext<'_>, ui: &mut Ui, seen: &Seen) {
         }
         Some(facts) => {
             for (label, value) in [
-                ("to the first token", facts.to_first),
-                ("to the token before", facts.to_previous),
-                ("to itself", facts.to_self),
+                ("to the first token", Some(facts.to_first)),
+                ("to the token before", Some(facts.to_previous)),
+                ("to itself", Some(facts.to_self)),
+                ("to the token after", facts.to_next),
             ] {
-                bar(cx, ui, label, value);
+                if let Some(value) = value {
+                    bar(cx, ui, label, value);
+                }
             }
         }
     }
@@ -221,14 +224,8 @@ fn bar(cx: &ViewContext<'_>, ui: &mut Ui, label: &str, value: f32) {
     });
 }
 
-fn edges(
-    cx: &ViewContext<'_>,
-    ui: &mut Ui,
-    head: HeadId,
-    seen: &Seen,
-    pieces: &[Piece],
-    n_tokens: usize,
-) {
+fn edges(cx: &ViewContext<'_>, ui: &mut Ui, map: &Map<'_>, seen: &Seen, pieces: &[Piece]) {
+    let (head, n_tokens) = (map.head, map.n_tokens());
     ui.label(
         RichText::new("Strongest edges, query ← key")
             .small()
@@ -236,7 +233,7 @@ fn edges(
     );
     // A knocked-out edge has no weight and so would leave the list, with no way back from here.
     let gone = edits::knocked_out(cx.session, head)
-        .filter(|(query, key)| *query < n_tokens && key <= query)
+        .filter(|(query, key)| (*query).max(*key) < n_tokens && map.mask().sees(*query, *key))
         .filter(|(query, key)| {
             !seen
                 .edges

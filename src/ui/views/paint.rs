@@ -239,7 +239,7 @@ impl Pyramids {
         match self.0.get(&place) {
             Some((known, pyramid)) if *known == key => Arc::clone(pyramid),
             _ => {
-                let pyramid = Arc::new(MapPyramid::new(map.n_tokens(), true, &map.values()));
+                let pyramid = Arc::new(MapPyramid::new(map.n_tokens(), map.mask(), &map.values()));
                 self.0.insert(place, (key, Arc::clone(&pyramid)));
                 pyramid
             }

@@ -1,4 +1,4 @@
-//! What the model says next at one position: the likeliest tokens before and after the edits, and the answers' difference.
+//! What the model predicts at one position: the likeliest tokens before and after the edits, and the answers' difference.
 
 mod answers;
 mod table;
@@ -6,6 +6,7 @@ mod trace;
 
 use egui::{RichText, Ui, vec2};
 
+use crate::model::spec::Head;
 use crate::session::ReadPosition;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
@@ -29,6 +30,15 @@ const SIDE: f32 = 260.0;
 pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     if let Some(error) = &cx.live.error {
         message::error(ui, cx.theme, error);
+    }
+    if cx.model.spec.head == Head::None {
+        message::empty(
+            ui,
+            cx.theme,
+            "No language-model head",
+            "This checkpoint has no unembedding, so it predicts no tokens. Attention, edits and dumps work as ever.",
+        );
+        return;
     }
     state.table.update(cx);
     state.trace.update(cx, state.table.difference());
@@ -104,18 +114,31 @@ fn position(cx: &ViewContext<'_>, ui: &mut Ui) {
     let pieces = cx.resolved.map_or(&[][..], |resolved| &resolved.tokens);
     let chosen = cx.session.experiment.position;
     let at = cx.resolved.map(|resolved| resolved.spec.position);
+    let in_place = cx.model.spec.predicts_in_place();
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Read after").color(cx.theme.text_weak));
+        let read = if in_place { "Read at" } else { "Read after" };
+        ui.label(RichText::new(read).color(cx.theme.text_weak));
         let token = at.map_or_else(String::new, |at| tokens::at(pieces, at));
         let text = match chosen {
-            ReadPosition::Last => format!("{token} (last)"),
+            ReadPosition::Usual | ReadPosition::Last if at.is_none() => "no position".to_owned(),
+            ReadPosition::Usual if in_place => format!("{token} (last mask)"),
+            ReadPosition::Usual | ReadPosition::Last => format!("{token} (last)"),
             ReadPosition::At(_) => token,
         };
         let menu = ui.menu_button(text.clone(), |ui| {
-            let last = chosen == ReadPosition::Last;
-            if ui.selectable_label(last, "The last token").clicked() {
-                cx.push(Action::SetPosition(ReadPosition::Last));
-                ui.close();
+            let choices: &[(ReadPosition, &str)] = if in_place {
+                &[
+                    (ReadPosition::Usual, "The last mask"),
+                    (ReadPosition::Last, "The last token"),
+                ]
+            } else {
+                &[(ReadPosition::Usual, "The last token")]
+            };
+            for (position, label) in choices {
+                if ui.selectable_label(chosen == *position, *label).clicked() {
+                    cx.push(Action::SetPosition(*position));
+                    ui.close();
+                }
             }
             ui.separator();
             let is_chosen = |position| chosen == ReadPosition::At(position);
@@ -125,28 +148,20 @@ fn position(cx: &ViewContext<'_>, ui: &mut Ui) {
             }
         });
         menu.response
-            .on_hover_text("The position whose next token is predicted")
-            .accessible_name(format!("Read after {text}"));
+            .on_hover_text(if in_place {
+                "The position whose own token is predicted"
+            } else {
+                "The position whose next token is predicted"
+            })
+            .accessible_name(format!("{read} {text}"));
     });
 }
 
 fn answer_table(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, height: f32) {
-    let ran = cx.live.before.layers.iter().any(Option::is_some);
     if state.table.is_empty() {
-        if cx.live.complete && cx.live.error.is_none() && ran {
-            message::empty(
-                ui,
-                cx.theme,
-                "No language-model head",
-                "This checkpoint has no unembedding: attention can be looked at, next tokens cannot.",
-            );
-        } else if cx.live.error.is_none() {
-            message::empty(
-                ui,
-                cx.theme,
-                "No result yet",
-                "The likeliest next tokens appear here.",
-            );
+        if cx.live.error.is_none() {
+            let hint = "The likeliest tokens appear here.";
+            message::empty(ui, cx.theme, "No result yet", hint);
         }
         return;
     }

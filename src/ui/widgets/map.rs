@@ -3,20 +3,23 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 
-use crate::experiment::LayerMaps;
+use crate::experiment::{HeadMap, LayerMaps};
 use crate::ids::HeadId;
+use crate::mask::Mask;
 use crate::session::Shown;
 use crate::ui::context::ViewContext;
 use crate::worker::LiveLayer;
 
-/// A head's map. Cheap to make; nothing is copied.
-#[derive(Clone, Copy)]
+/// A head's map. Nothing is copied; of a long prompt, the first look at a head makes its map.
+#[derive(Clone)]
 pub struct Map<'a> {
     pub head: HeadId,
     pub shown: Shown,
     pub layer: &'a LiveLayer,
     /// The unedited run's maps, where they are of the same prompt.
     pub before: Option<&'a Arc<LayerMaps>>,
+    now: HeadMap<'a>,
+    then: Option<HeadMap<'a>>,
 }
 
 /// A cell of a map.
@@ -70,6 +73,8 @@ impl<'a> Map<'a> {
             shown,
             layer,
             before,
+            now: layer.maps.patterns.head(head.head),
+            then: before.map(|maps| maps.patterns.head(head.head)),
         })
     }
 
@@ -89,14 +94,28 @@ impl<'a> Map<'a> {
         self.layer.maps.patterns.n_tokens()
     }
 
+    /// The layer's: which keys a query sees.
+    pub fn mask(&self) -> Mask {
+        self.layer.maps.mask
+    }
+
+    /// The cells that the mask leaves, from key `from_key` on.
+    pub fn cells(&self, from_key: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (mask, n_tokens) = (self.mask(), self.n_tokens());
+        (0..n_tokens).flat_map(move |query| {
+            let keys = mask.keys(query, n_tokens);
+            (keys.start.max(from_key)..keys.end).map(move |key| (query, key))
+        })
+    }
+
     /// A[query, key] of the run as it is now.
     pub fn attention(&self, query: usize, key: usize) -> f32 {
-        self.layer.maps.patterns.value(self.head.head, query, key)
+        self.now[query * self.n_tokens() + key]
     }
 
     /// A[query, key] of the unedited run.
     pub fn attention_before(&self, query: usize, key: usize) -> Option<f32> {
-        Some(self.before?.patterns.value(self.head.head, query, key))
+        Some(self.then.as_ref()?[query * self.n_tokens() + key])
     }
 
     /// ‖v_key‖ as this head reads it.
@@ -112,7 +131,7 @@ impl<'a> Map<'a> {
 
     /// What a cell shows; `None` where the mask leaves no attention.
     pub fn value(&self, query: usize, key: usize) -> Option<f32> {
-        if key > query {
+        if !self.mask().sees(query, key) {
             return None;
         }
         let now = self.attention(query, key);
@@ -126,7 +145,7 @@ impl<'a> Map<'a> {
     /// All cells, `[query, key]`; what the mask hides is 0.
     pub fn values(&self) -> Cow<'_, [f32]> {
         if self.shown == Shown::Attention {
-            return self.layer.maps.patterns.head(self.head.head);
+            return Cow::Borrowed(&self.now);
         }
         let n = self.n_tokens();
         let cells = (0..n * n).map(|i| self.value(i / n, i % n).unwrap_or(0.0));
@@ -136,10 +155,8 @@ impl<'a> Map<'a> {
     /// The largest absolute value from key `from_key` on.
     pub fn largest(&self, from_key: usize) -> f32 {
         let mut largest = 0.0_f32;
-        for query in 0..self.n_tokens() {
-            for key in from_key..=query {
-                largest = largest.max(self.value(query, key).unwrap_or(0.0).abs());
-            }
+        for (query, key) in self.cells(from_key) {
+            largest = largest.max(self.value(query, key).unwrap_or(0.0).abs());
         }
         largest
     }
@@ -147,23 +164,21 @@ impl<'a> Map<'a> {
     /// The `count` strongest cells, strongest first.
     pub fn strongest(&self, count: usize, from_key: usize) -> Vec<Edge> {
         let mut edges: Vec<Edge> = Vec::with_capacity(count + 1);
-        for query in 0..self.n_tokens() {
-            for key in from_key..=query {
-                let Some(value) = self.value(query, key) else {
-                    continue;
-                };
-                let full = edges.len() == count;
-                if full
-                    && edges
-                        .last()
-                        .is_some_and(|last| last.value.abs() >= value.abs())
-                {
-                    continue;
-                }
-                let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
-                edges.insert(place, Edge { query, key, value });
-                edges.truncate(count);
+        for (query, key) in self.cells(from_key) {
+            let Some(value) = self.value(query, key) else {
+                continue;
+            };
+            let full = edges.len() == count;
+            if full
+                && edges
+                    .last()
+                    .is_some_and(|last| last.value.abs() >= value.abs())
+            {
+                continue;
             }
+            let place = edges.partition_point(|edge| edge.value.abs() >= value.abs());
+            edges.insert(place, Edge { query, key, value });
+            edges.truncate(count);
         }
         edges
     }
@@ -178,6 +193,8 @@ pub struct Facts {
     pub to_previous: f32,
     /// Attention to the query's own token.
     pub to_self: f32,
+    /// Attention to the token after, over the queries that have one; `None` where the mask hides it.
+    pub to_next: Option<f32>,
 }
 
 impl Facts {
@@ -187,16 +204,18 @@ impl Facts {
         if n < 2 {
             return None;
         }
-        let mean = |key: fn(usize) -> usize| {
-            (1..n)
-                .map(|query| map.attention(query, key(query)))
+        let mean = |cell: fn(usize) -> (usize, usize)| {
+            let cells = (1..n).map(cell);
+            cells
+                .map(|(query, key)| map.attention(query, key))
                 .sum::<f32>()
                 / (n - 1) as f32
         };
         Some(Self {
-            to_first: mean(|_| 0),
-            to_previous: mean(|query| query - 1),
-            to_self: mean(|query| query),
+            to_first: mean(|i| (i, 0)),
+            to_previous: mean(|i| (i, i - 1)),
+            to_self: mean(|i| (i, i)),
+            to_next: (!map.mask().is_causal()).then(|| mean(|i| (i - 1, i))),
         })
     }
 }

@@ -16,7 +16,7 @@ pub fn error(ui: &mut Ui, theme: &Theme, message: &str) {
     ui.label(RichText::new(message).color(theme.error));
 }
 
-/// A word in a rounded frame: `old`, `f16`, `no change`.
+/// A word in a rounded frame: `old`, `no change`.
 pub fn tag(ui: &mut Ui, theme: &Theme, text: &str, why: &str) {
     egui::Frame::NONE
         .fill(theme.surface)

@@ -60,7 +60,7 @@ pub(super) fn show(cx: &ViewContext<'_>, typed: &mut String, ui: &mut Ui) {
                 answer.n_tokens
             );
             ui.label(RichText::new(text).small().color(cx.theme.warn));
-        } else if missing_space(&answer.text) {
+        } else if missing_space(&answer.text) && !cx.model.spec.predicts_in_place() {
             let text = format!(
                 "`{}` starts without a space: is ` {}` meant?",
                 answer.text, answer.text

@@ -1,4 +1,4 @@
-//! The next-token table: probability and logit, before, after and their change.
+//! The table of predicted tokens: probability and logit, before, after and their change.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -115,6 +115,15 @@ impl Cache {
     }
 }
 
+/// What the rows are.
+fn predicted(cx: &ViewContext<'_>) -> &'static str {
+    if cx.model.spec.predicts_in_place() {
+        "Masked token"
+    } else {
+        "Next token"
+    }
+}
+
 fn same(a: Option<&Arc<[f32]>>, b: Option<&Arc<[f32]>>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -225,7 +234,7 @@ impl Columns {
             ui.painter()
                 .text(at, anchor, text, FontId::proportional(11.0), color);
         };
-        text(4.0, Align2::LEFT_CENTER, "Next token", true);
+        text(4.0, Align2::LEFT_CENTER, predicted(cx), true);
         let runs = [
             Some((&self.before, "Before")),
             self.after.as_ref().map(|after| (after, "After")),
@@ -252,7 +261,11 @@ impl Columns {
     fn row(&self, cx: &ViewContext<'_>, ui: &mut Ui, row: &Row) {
         let (rect, response) = ui.allocate_exact_size(vec2(self.width, ROW), Sense::CLICK);
         response.widget_info(|| {
-            egui::WidgetInfo::labeled(egui::Role::Row, true, format!("Next token {}", row.token))
+            egui::WidgetInfo::labeled(
+                egui::Role::Row,
+                true,
+                format!("{} {}", predicted(cx), row.token),
+            )
         });
         if response.hovered() {
             ui.painter().rect_filled(rect, 2.0, cx.theme.surface);
