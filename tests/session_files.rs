@@ -218,9 +218,9 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
         (r#"{"weight_map":{}}"#.into(), &["no \"version\""]),
         (
             change("\"version\": 1", "\"version\": 7"),
-            &["newer Headscope (version 7; this one reads up to 1): update"],
+            &["newer Headscope (version 7; this one reads up to 2): update"],
         ),
-        (r#"{"version":2,"anything":{}}"#.into(), &["version 2"]),
+        (r#"{"version":3,"anything":{}}"#.into(), &["version 3"]),
         (
             change("\"version\": 1", "\"version\": 0"),
             &["version 0 was never written"],
