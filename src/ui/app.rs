@@ -176,6 +176,7 @@ impl App {
             .next(ctx.input(|input| input.pointer.any_down()));
         self.ui.focus.end_frame();
         self.want();
+        self.want_text();
         self.compare();
         if self.ui.layout.take_changed() {
             self.work.session.layout = self.ui.layout.to_value();

@@ -23,6 +23,15 @@ pub(super) struct Taken<T> {
     pub(super) generation: u64,
 }
 
+/// What there is to do.
+#[derive(Debug)]
+pub(super) enum Next<T> {
+    Request(Taken<T>),
+    /// No request waits, and there is something else.
+    Other,
+    Closed,
+}
+
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
         Self {
@@ -62,22 +71,46 @@ impl<T> Mailbox<T> {
 
     /// Waits for a request; `None` once closed.
     pub(super) fn take(&self) -> Option<Taken<T>> {
+        match self.take_or(|| false) {
+            Next::Request(taken) => Some(taken),
+            Next::Other | Next::Closed => None,
+        }
+    }
+
+    /// Waits for a request, or until there is something else to do: that is asked now, and when this is [woken](Self::wake).
+    pub(super) fn take_or(&self, other: impl Fn() -> bool) -> Next<T> {
         let mut state = self.lock();
         loop {
             if state.closed {
-                return None;
+                return Next::Closed;
             }
-            if let Some(request) = state.waiting.take() {
-                return Some(Taken {
-                    request,
-                    generation: state.generation,
-                });
+            if let Some(taken) = state.take() {
+                return Next::Request(taken);
+            }
+            if other() {
+                return Next::Other;
             }
             state = self
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The request that waits.
+    pub(super) fn take_waiting(&self) -> Option<Taken<T>> {
+        self.lock().take()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lock().waiting.is_some()
+    }
+
+    /// Makes whoever waits look whether there is something else to do.
+    pub(super) fn wake(&self) {
+        // With the lock: nobody is between looking and waiting.
+        let _state = self.lock();
+        self.changed.notify_one();
     }
 
     /// Whether nothing newer has come since `generation` was taken.
@@ -91,9 +124,36 @@ impl<T> Mailbox<T> {
     }
 }
 
+impl<T> State<T> {
+    fn take(&mut self) -> Option<Taken<T>> {
+        Some(Taken {
+            request: self.waiting.take()?,
+            generation: self.generation,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_goes_before_something_else_which_is_seen_when_it_is_woken() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mailbox = Mailbox::default();
+        mailbox.put(1);
+        assert!(matches!(mailbox.take_or(|| true), Next::Request(_)));
+        assert!(matches!(mailbox.take_or(|| true), Next::Other));
+        let other = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| mailbox.take_or(|| other.load(Ordering::SeqCst)));
+            other.store(true, Ordering::SeqCst);
+            mailbox.wake();
+            assert!(matches!(next.join().unwrap(), Next::Other));
+        });
+        mailbox.close();
+        assert!(matches!(mailbox.take_or(|| true), Next::Closed));
+    }
 
     #[test]
     fn the_newest_request_wins_and_older_work_is_superseded() {
