@@ -59,6 +59,8 @@ fn slider() -> Vec<Duration> {
         let edit = format!("L0H3=scale({})", 1.5 + f64::from(i) * 0.01);
         let spec = RunSpec {
             ids: (1..21).collect(),
+            n_prompt: 20,
+            reach: 20,
             contrast: None,
             edits: edit.parse().into_iter().collect(),
             position: 19,

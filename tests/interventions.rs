@@ -9,9 +9,11 @@ use headscope::experiment::engine::{Engine, RunError, Unwatched, Watch};
 use headscope::experiment::{LayerMaps, Pass, RunSpec, Side};
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
+use headscope::model::plan::{Change, PatternRow, Plan, RowEdit};
 use headscope::model::site::{Part, Site};
+use headscope::model::spec::Head;
 
-use support::{close, fixture_model, run_spec};
+use support::{close, every_fixture_model, fixture_model, run_spec};
 
 const IDS: [u32; 11] = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5];
 const MODELS: [&str; 3] = ["tiny-gpt2", "tiny-llama", "tiny-llama-tied"];
@@ -114,6 +116,98 @@ fn uniform_attention_gives_the_running_mean_of_v() {
             assert!((sum - 1.0).abs() < 1e-5, "{name}: a row sums to {sum}");
         }
     }
+}
+
+/// A plan's pattern and z in a layer, `[head, query, key]` and `[pos, head, d_head]`, and all logits.
+fn under(model: &Model, layer: usize, plan: &Plan) -> [Vec<f32>; 3] {
+    let sites = [Part::Pattern, Part::Z].map(|part| Site::Block(layer, part));
+    let record = sites.into();
+    let mut forward = model.transformer.start(&IDS, plan, &record).unwrap();
+    let mut found = vec![];
+    while let Some(of_layer) = forward.step().unwrap() {
+        found.extend(of_layer.into_values());
+    }
+    let resid = forward.finish(None).unwrap();
+    found.extend(forward.logits(resid).unwrap());
+    let mut values = found
+        .iter()
+        .map(|found| found.flatten_all().unwrap().to_vec1().unwrap());
+    [(); 3].map(|()| values.next().unwrap_or_default())
+}
+
+#[test]
+fn a_query_next_to_nothing_attends_uniformly() {
+    // K3: q times 1e-6, against the edit `uniform`.
+    for (name, model) in every_fixture_model() {
+        let spec = &model.spec;
+        // A norm of q would undo the factor.
+        let q = if spec.qk_norm { Part::RotQ } else { Part::Q };
+        for layer in 0..spec.n_layers {
+            let head = (layer + 1) % spec.n_heads;
+            let tiny = RowEdit {
+                columns: head * spec.d_head..(head + 1) * spec.d_head,
+                positions: (0..IDS.len()).collect(),
+                change: Change::Scale(1e-6),
+            };
+            let tiny = Plan {
+                rows: [(Site::Block(layer, q), vec![tiny])].into(),
+                ..Plan::default()
+            };
+            let rows = (0..IDS.len()).map(|query| PatternRow { head, query });
+            let uniform = Plan {
+                uniform: [(layer, rows.collect())].into(),
+                ..Plan::default()
+            };
+            let (found, expected) = (under(&model, layer, &tiny), under(&model, layer, &uniform));
+            assert!(!found[0].is_empty() && !found[1].is_empty());
+            assert_eq!(found[2].is_empty(), spec.head == Head::None, "{name}");
+            assert_ne!(found[0], under(&model, layer, &Plan::default())[0]);
+            for (found, expected) in found.iter().zip(&expected) {
+                let largest = expected.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+                close(found, expected, 1e-4 * largest)
+                    .unwrap_or_else(|worst| panic!("{name} L{layer}H{head}: {worst}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn uniform_attention_is_spread_over_the_keys_that_the_mask_leaves() {
+    // K6, and K4 within a window.
+    let mut windows = 0;
+    for (name, model) in every_fixture_model() {
+        let spec = &model.spec;
+        for (layer, mask) in spec.masks.iter().enumerate() {
+            let head = layer % spec.n_heads;
+            let parts = [Part::V, Part::Pattern, Part::Z];
+            let sites = parts.map(|part| Site::Block(layer, part));
+            let edit = format!("L{layer}H{head}=uniform");
+            let dumped = Engine::new(Arc::clone(&model))
+                .dump(&with(&[&edit]), &sites)
+                .unwrap();
+            let [v, pattern, z] = [0, 1, 2].map(|i| &dumped[i].values);
+            let (n, d) = (IDS.len(), spec.d_head);
+            for query in 0..n {
+                let keys = mask.keys(query, n);
+                windows += usize::from(query + 1 > keys.len() && mask.is_causal());
+                let share = 1.0 / keys.len() as f32;
+                let weights: Vec<f32> = (0..n)
+                    .map(|key| if keys.contains(&key) { share } else { 0.0 })
+                    .collect();
+                let row = &pattern[(head * n + query) * n..][..n];
+                assert_eq!(row, weights, "{name} {edit}: query {query}");
+                let mean: Vec<f32> = (0..d)
+                    .map(|i| {
+                        let of = |key| (key * spec.n_kv_heads + spec.kv_head_of(head)) * d + i;
+                        keys.clone().map(|key| v[of(key)] * share).sum()
+                    })
+                    .collect();
+                let found = &z[(query * spec.n_heads + head) * d..][..d];
+                close(found, &mean, 1e-5).unwrap_or_else(|worst| panic!("{name} {edit}: {worst}"));
+            }
+        }
+    }
+    assert!(windows > 0, "no fixture has a window that hides a key");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use headscope::ids::HeadId;
 use headscope::session::file::{self, Problem, Record, Saved};
 use headscope::session::replay::{Numbers, PatternSample, SideNumbers, TokenLogit};
 use headscope::session::{
-    BosRule, EditRow, Experiment, Prompt, ReadPosition, Session, Shown, View,
+    BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Session, Shown, View,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -38,6 +38,10 @@ fn full() -> Saved {
         edits: vec![row("L9H6=scale(-0.1)@last", true), row("M5=mean", false)],
         answers: vec![" Mary".into(), String::new()],
         position: ReadPosition::At(2),
+        continuation: Continuation {
+            ids: vec![7, u32::MAX],
+            step: 1,
+        },
     };
     let view = View {
         selection: vec![HeadId::new(9, 6), HeadId::new(0, 0)],
@@ -113,6 +117,7 @@ fn version_1_opens_with_everything_in_its_place() {
         edits,
         answers,
         position,
+        continuation,
     } = session.experiment;
     assert!(matches!(prompt, Prompt::Text(text) if text.starts_with("When Mary")));
     assert_eq!(contrast, Some(Prompt::Ids(vec![1, 40, 43, 42, 41])));
@@ -127,6 +132,7 @@ fn version_1_opens_with_everything_in_its_place() {
     );
     assert_eq!(answers, [" Mary", "#43"]);
     assert_eq!(position, ReadPosition::At(13));
+    assert_eq!(continuation, Continuation::default());
     assert_eq!(
         session.view,
         View {
@@ -212,9 +218,9 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
         (r#"{"weight_map":{}}"#.into(), &["no \"version\""]),
         (
             change("\"version\": 1", "\"version\": 7"),
-            &["newer Headscope (version 7; this one reads up to 1): update"],
+            &["newer Headscope (version 7; this one reads up to 2): update"],
         ),
-        (r#"{"version":2,"anything":{}}"#.into(), &["version 2"]),
+        (r#"{"version":3,"anything":{}}"#.into(), &["version 3"]),
         (
             change("\"version\": 1", "\"version\": 0"),
             &["version 0 was never written"],

@@ -156,9 +156,16 @@ fn generated_tokens_equal_those_of_whole_runs_under_the_same_edits() {
             &["L1H0=scale(2.5)", "L0=uniform"],
             &["L0H0=scale(-1)@last", "L1KV0=scale(2)", "M0=zero@3"],
             &["L1H1[8->7]=knockout", "R1=scale(1.5)"],
+            // What edits take their values from is the prompt's own; positions may be those of tokens to come.
+            &["L0H1=mean", "M1=mean@2,10"],
+            &["L1H0=resample@4,7", "L0=resample@last"],
+            &["L1H1[10->9]=knockout", "L0H0=scale(3)@9,11"],
         ] {
             let asked = RunSpec {
                 edits: edits(list),
+                contrast: Some([3, 1, 4, 1, 5, 9, 7, 2, 8].into()),
+                bos_count: 1,
+                reach: ids.len() + 4,
                 ..run_spec(ids, &[])
             };
             let mut engine = Engine::new(Arc::clone(&model));
@@ -193,6 +200,7 @@ fn generated_tokens_equal_those_of_whole_runs_under_the_same_edits() {
                     close(&[top.logit], &[last[top.id as usize]], TOLERANCE).unwrap_or_else(what);
                 }
                 let n = text.len();
+                assert_eq!(token.rows.len(), model.spec.n_layers);
                 for (row, whole) in token.rows.iter().zip(&dumped) {
                     let last: Vec<f32> = whole
                         .values
@@ -256,4 +264,57 @@ fn generation_stops_at_an_end_and_when_it_is_told_to() {
         .generate(&asked, Side::After, 5, &[], &mut |_| false)
         .unwrap();
     assert_eq!(stopped.tokens, free.tokens[..1]);
+}
+
+#[test]
+fn a_token_that_was_given_up_between_layers_is_the_same_when_it_is_asked_for_again() {
+    let model = fixture_model("tiny-llama");
+    let mut engine = Engine::new(Arc::clone(&model));
+    let asked = run_spec(&IDS, &["L0H1=scale(3)"]);
+    let whole = engine
+        .generate(&asked, Side::After, 4, &[], &mut |_| true)
+        .unwrap();
+    let mut generation = engine.begin(&asked, Side::After, 4, &mut || true).unwrap();
+    for token in whole.tokens {
+        for layers in 0..=model.spec.n_layers {
+            let mut left = layers;
+            let given_up = generation.advance(&model, &mut || {
+                left = left.wrapping_sub(1);
+                left != usize::MAX
+            });
+            assert!(matches!(given_up, Err(RunError::Stopped)));
+        }
+        assert_eq!(generation.advance(&model, &mut || true).unwrap(), token);
+    }
+}
+
+#[test]
+fn text_begins_after_the_prompt_whatever_was_generated_before() {
+    let mut engine = Engine::new(fixture_model("tiny-gpt2"));
+    let prompt = RunSpec {
+        reach: 12,
+        ..run_spec(&IDS[..8], &["L0H1=mean", "L1H0=zero@last"])
+    };
+    let mut generate = |spec: &RunSpec| {
+        let of = engine.generate(spec, Side::After, 4, &[], &mut |_| true);
+        of.unwrap().tokens
+    };
+    let tokens = generate(&prompt);
+    let text: Vec<u32> = tokens.iter().map(|token| token.chosen.id).collect();
+    let further = RunSpec {
+        ids: [&IDS[..8], &text[..3]].concat().into(),
+        position: 10,
+        ..prompt.clone()
+    };
+    assert_eq!(generate(&further), tokens);
+    // A run over the longer text serves the prompt too.
+    engine.run(&further, &mut Unwatched).unwrap();
+    let again = engine.generate(&further, Side::After, 4, &[], &mut |_| true);
+    let ids = again
+        .unwrap()
+        .tokens
+        .iter()
+        .map(|t| t.chosen.id)
+        .collect::<Vec<_>>();
+    assert_eq!(ids, text);
 }

@@ -6,10 +6,11 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headscope::experiment::engine::Engine;
 use headscope::experiment::{RunSpec, Side};
 use headscope::model::Model;
 use headscope::verify::Verdict;
-use headscope::worker::{Event, Live, RunId, Worker};
+use headscope::worker::{Event, LineState, Live, LiveText, RunId, TextId, Worker};
 
 use support::{fixture, run_spec};
 
@@ -72,7 +73,7 @@ fn of_many_requests_the_newest_is_answered() {
     finish(&mut worker, &mut live, newest);
     assert!(live.complete && live.error.is_none());
     let expected = {
-        let mut engine = headscope::experiment::engine::Engine::new(Arc::clone(&model));
+        let mut engine = Engine::new(Arc::clone(&model));
         let outcome = engine.run(
             &spec(&["L0H1=scale(199)"]),
             &mut headscope::experiment::engine::Unwatched,
@@ -228,5 +229,154 @@ fn maps_that_are_told_again_are_not_pooled_again() {
         (before, again),
         (plain, after),
         "after the pattern, no map changes"
+    );
+}
+
+/// The ids that a side's text has without a worker.
+fn text_of(model: &Arc<Model>, spec: &RunSpec, side: Side, n_tokens: usize) -> Vec<u32> {
+    let mut engine = Engine::new(Arc::clone(model));
+    let ends = &model.spec.eos_ids;
+    let generated = engine.generate(spec, side, n_tokens, ends, &mut |_| true);
+    let tokens = generated.unwrap().tokens;
+    tokens.iter().map(|token| token.chosen.id).collect()
+}
+
+fn write(
+    worker: &mut Worker,
+    live: &mut LiveText,
+    model: &Arc<Model>,
+    spec: Arc<RunSpec>,
+    n: usize,
+) -> TextId {
+    let text = worker.write(model, Arc::clone(&spec), n);
+    live.submitted(text, spec, n);
+    text
+}
+
+fn finish_text(worker: &mut Worker, live: &mut LiveText) {
+    wait_for(worker, |event| {
+        live.apply(event);
+        live.is_complete().then_some(())
+    });
+}
+
+#[test]
+fn of_many_requests_for_text_the_newest_is_answered_on_both_sides() {
+    let mut worker = worker();
+    let model = load(&mut worker, "demo");
+    let mut live = LiveText::default();
+    for i in 0..50 {
+        write(
+            &mut worker,
+            &mut live,
+            &model,
+            spec(&[&format!("L1H3=scale({i})")]),
+            12,
+        );
+    }
+    finish_text(&mut worker, &mut live);
+    for side in [Side::Before, Side::After] {
+        let expected = text_of(&model, &spec(&["L1H3=scale(49)"]), side, 12);
+        assert_eq!(live.ids(side), expected);
+        assert!(matches!(live.line(side).state, LineState::Done { .. }));
+    }
+    // Longer, of the same prompt: the unedited text goes on where it was.
+    write(&mut worker, &mut live, &model, spec(&[]), 20);
+    finish_text(&mut worker, &mut live);
+    assert_eq!(
+        live.ids(Side::Before),
+        text_of(&model, &spec(&[]), Side::Before, 20)
+    );
+    assert_eq!(live.sides(), [Side::Before]);
+}
+
+#[test]
+fn a_run_goes_before_text_that_is_under_way_and_costs_it_nothing() {
+    const LONG: usize = 120;
+    let mut worker = worker();
+    let model = load(&mut worker, "demo");
+    let mut live = LiveText::default();
+    let asked = spec(&["L1H3=zero"]);
+    write(&mut worker, &mut live, &model, Arc::clone(&asked), LONG);
+    let mut n_tokens = 0;
+    wait_for(&mut worker, |event| {
+        live.apply(event);
+        n_tokens += usize::from(matches!(event, Event::Token { .. }));
+        (n_tokens > 3).then_some(())
+    });
+    for i in 0..3 {
+        let run = worker.submit(&model, spec(&[&format!("L0H0=scale({i})")]), &[]);
+        wait_for(&mut worker, |event| {
+            live.apply(event);
+            n_tokens += usize::from(matches!(event, Event::Token { .. }));
+            matches!(event, Event::RunDone { run: done, .. } if *done == run).then_some(())
+        });
+    }
+    assert!(
+        !live.is_complete() && n_tokens < LONG,
+        "runs waited for {n_tokens} tokens"
+    );
+    finish_text(&mut worker, &mut live);
+    for side in [Side::Before, Side::After] {
+        assert_eq!(live.ids(side), text_of(&model, &asked, side, LONG));
+    }
+}
+
+#[test]
+fn text_that_is_cancelled_stops_and_can_be_asked_for_again() {
+    let mut worker = worker();
+    let model = load(&mut worker, "demo");
+    let mut live = LiveText::default();
+    write(&mut worker, &mut live, &model, spec(&[]), 120);
+    wait_for(&mut worker, |event| {
+        live.apply(event);
+        matches!(event, Event::Token { .. }).then_some(())
+    });
+    worker.cancel_text();
+    live.stop();
+    let kept = live.ids(Side::Before);
+    // A run after it: whatever the text still had to say has been said.
+    let run = worker.submit(&model, spec(&[]), &[]);
+    wait_for(&mut worker, |event| {
+        live.apply(event);
+        assert!(!matches!(event, Event::LineDone { .. }));
+        matches!(event, Event::RunDone { run: done, .. } if *done == run).then_some(())
+    });
+    assert!(live.stopped && live.ids(Side::Before) == kept && kept.len() < 120);
+    write(&mut worker, &mut live, &model, spec(&[]), 30);
+    finish_text(&mut worker, &mut live);
+    assert_eq!(
+        live.ids(Side::Before),
+        text_of(&model, &spec(&[]), Side::Before, 30)
+    );
+}
+
+#[test]
+fn text_that_cannot_be_generated_says_why_and_the_other_side_is_there() {
+    let mut worker = worker();
+    let model = load(&mut worker, "demo");
+    let mut live = LiveText::default();
+    let swapped = Arc::new(RunSpec {
+        contrast: Some([3, 1, 4, 2, 5].into()),
+        ..run_spec(&[3, 1, 4, 1, 5], &["L0H0=resample"])
+    });
+    write(&mut worker, &mut live, &model, swapped, 4);
+    finish_text(&mut worker, &mut live);
+    assert_eq!(live.ids(Side::Before).len(), 4);
+    let LineState::Failed(message) = &live.after.state else {
+        panic!("{:?}", live.after.state)
+    };
+    assert!(
+        message.contains("L0H0=resample") && message.contains("generated"),
+        "{message}"
+    );
+    write(&mut worker, &mut live, &model, spec(&[]), 1000);
+    finish_text(&mut worker, &mut live);
+    let LineState::Failed(message) = &live.before.state else {
+        panic!("{:?}", live.before.state)
+    };
+    assert!(
+        message.contains("1005") && message.contains("128"),
+        "{message}"
     );
 }

@@ -24,6 +24,8 @@ pub(crate) fn random_model() -> PathBuf {
 pub(crate) fn run(n_tokens: usize, edits: &[String]) -> RunSpec {
     RunSpec {
         ids: (0..n_tokens).map(|i| (i * 7919 % 50_257) as u32).collect(),
+        n_prompt: n_tokens,
+        reach: n_tokens,
         contrast: None,
         edits: edits.iter().filter_map(|edit| edit.parse().ok()).collect(),
         position: n_tokens - 1,

@@ -26,6 +26,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Runs an experiment and prints what the model predicts, before and after the edits
     Run(RunArgs),
+    /// Generates text after the prompt, before and after the edits, which act on the prompt and at every step
+    Generate(GenerateArgs),
     /// Writes activations of the edited run to a .safetensors file
     Dump(DumpArgs),
     /// Writes a view as a figure (.png, .svg) or as data (.csv, .json)
@@ -46,6 +48,18 @@ pub(super) struct RunArgs {
     /// Saves the experiment and its numbers as a session
     #[arg(long, value_name = "FILE.headscope.json", value_parser = session_path)]
     pub(super) save: Option<PathBuf>,
+    /// Prints JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) asked: Asked,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// Number of tokens, at most: the model's end-of-text token ends the text
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) tokens: u32,
     /// Prints JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
@@ -455,6 +469,9 @@ mod tests {
             &["run", "demo", "--save", "x.json"],
             &["run", "demo", "--unknown"],
             &["run", "demo", "--answer"],
+            &["generate"],
+            &["generate", "demo", "--tokens", "0"],
+            &["generate", "demo", "--tokens", "x"],
             &["dump", "demo", "-o", "x"],
             &["dump", "demo", "--sites", "logits"],
             &["export", "demo", "-o", "x.png"],

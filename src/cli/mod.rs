@@ -11,6 +11,7 @@ mod args;
 mod doctor;
 mod dump;
 mod export;
+mod generate;
 mod models;
 mod opened;
 mod progress;
@@ -55,6 +56,7 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
     };
     let result = match command {
         Command::Run(args) => run::run(&args),
+        Command::Generate(args) => generate::run(&args),
         Command::Dump(args) => dump::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Models(args) => models::run(&args),

@@ -8,9 +8,9 @@ use anyhow::{Context as _, anyhow};
 use super::CliError;
 use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
 use super::progress::Progress;
-use crate::experiment::Outcome;
 use crate::experiment::engine::{Dumped, Engine, Unwatched};
 use crate::experiment::resolve::{self, Resolved};
+use crate::experiment::{Generated, GeneratedToken, Outcome, Side};
 use crate::model::load;
 use crate::model::site::Site;
 use crate::model::{Model, demo};
@@ -136,6 +136,22 @@ impl Opened {
         Ok(self.engine.run(&self.resolved.spec, &mut Unwatched)?)
     }
 
+    /// Text after the prompt, up to one of the model's ends; `each` hears every token.
+    pub(super) fn generate(
+        &mut self,
+        side: Side,
+        n_tokens: usize,
+        each: &mut dyn FnMut(&GeneratedToken),
+    ) -> anyhow::Result<Generated> {
+        let ends = self.model_ref().spec.eos_ids.clone();
+        let spec = &self.resolved.spec;
+        let each = &mut |token: &GeneratedToken| {
+            each(token);
+            true
+        };
+        Ok(self.engine.generate(spec, side, n_tokens, &ends, each)?)
+    }
+
     /// The activations of the edited run that `globs` name.
     pub(super) fn dump(&mut self, globs: &[String]) -> anyhow::Result<Vec<Dumped>> {
         let sites = Site::matching(&self.model_ref().spec, globs)?;
@@ -174,7 +190,7 @@ impl Opened {
             record: Some(Record {
                 model_name: name.clone(),
                 fingerprint: fingerprint.clone(),
-                ids: spec.ids.to_vec(),
+                ids: spec.ids[..spec.n_prompt].to_vec(),
                 contrast_ids: spec.contrast.as_ref().map(|ids| ids.to_vec()),
                 numbers: Some(numbers),
             }),
@@ -207,7 +223,7 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     }
     // Prompts given as ids are the same by themselves.
     let is_text = |prompt: &Prompt| matches!(prompt, Prompt::Text(_));
-    if is_text(prompt) && ids[..] != spec.ids[..] {
+    if is_text(prompt) && ids[..] != spec.ids[..spec.n_prompt] {
         warnings.push("prompt A gives other tokens than when the session was saved".into());
     }
     let contrast_changed = contrast_ids.as_deref() != spec.contrast.as_deref();

@@ -6,6 +6,7 @@ use super::opened::Opened;
 use crate::experiment::{Outcome, Pass, Readout, TokenScore};
 use crate::model::Model;
 use crate::model::spec::Head;
+use crate::model::tokenizer::Piece;
 use crate::session::replay;
 
 const SCHEMA_VERSION: u32 = 1;
@@ -113,17 +114,7 @@ impl Report {
         Self {
             schema_version: SCHEMA_VERSION,
             model: ModelReport::new(opened.model_ref()),
-            tokens: opened
-                .resolved
-                .tokens
-                .iter()
-                .enumerate()
-                .map(|(index, piece)| Token {
-                    index,
-                    id: piece.id,
-                    text: piece.text.clone(),
-                })
-                .collect(),
+            tokens: tokens(&opened.resolved.tokens),
             edits: spec.edits.iter().map(ToString::to_string).collect(),
             position: spec.position,
             readout: match opened.model_ref().spec.head {
@@ -170,12 +161,9 @@ impl Side {
             return (Self::default(), true);
         };
         let readout = Readout::new(logits);
-        let top = readout.top(top_k).into_iter().map(|score| TopToken {
-            token: opened.model_ref().token_text(score.id),
-            id: score.id,
-            logit: finite(score.logit),
-            prob: finite(score.prob),
-        });
+        let model = opened.model_ref();
+        let top = readout.top(top_k).into_iter();
+        let top = top.map(|score| TopToken::new(model, score));
         let answers = opened.resolved.answers.iter().map(|answer| {
             let score: Option<TokenScore> = readout.score(answer.id);
             Answer {
@@ -194,7 +182,30 @@ impl Side {
     }
 }
 
-fn finite(value: f32) -> Option<f32> {
+impl TopToken {
+    pub(super) fn new(model: &Model, score: TokenScore) -> Self {
+        Self {
+            token: model.token_text(score.id),
+            id: score.id,
+            logit: finite(score.logit),
+            prob: finite(score.prob),
+        }
+    }
+}
+
+pub(super) fn tokens(pieces: &[Piece]) -> Vec<Token> {
+    pieces
+        .iter()
+        .enumerate()
+        .map(|(index, piece)| Token {
+            index,
+            id: piece.id,
+            text: piece.text.clone(),
+        })
+        .collect()
+}
+
+pub(super) fn finite(value: f32) -> Option<f32> {
     value.is_finite().then_some(value)
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::generate::{self, Step, Text};
 use super::report::{ModelReport, Report, Side, TopToken};
 
 /// The whole output of `run` without `--json`. Warnings go elsewhere.
@@ -9,6 +10,13 @@ pub(super) fn text(report: &Report) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write_all(&mut out, report);
+    out
+}
+
+/// The whole output of `generate` without `--json`.
+pub(super) fn generated(report: &generate::Report) -> String {
+    let mut out = String::new();
+    let _ = write_generated(&mut out, report);
     out
 }
 
@@ -24,9 +32,13 @@ pub(super) fn model_line(model: &ModelReport) -> String {
     line
 }
 
+fn write_model(out: &mut String, model: &ModelReport) -> std::fmt::Result {
+    writeln!(out, "{}", model_line(model))?;
+    writeln!(out, "{}", model.fingerprint)
+}
+
 fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
-    writeln!(out, "{}", model_line(&report.model))?;
-    writeln!(out, "{}", report.model.fingerprint)?;
+    write_model(out, &report.model)?;
     let read = report
         .tokens
         .get(report.position)
@@ -62,37 +74,120 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     }
 }
 
-fn write_top(out: &mut String, before: &Side, after: Option<&Side>) -> std::fmt::Result {
-    let cell = |side: &Side, i: usize| {
-        side.top
-            .get(i)
-            .map_or_else(String::new, |token: &TopToken| {
-                let text = pad(&quoted(&token.token), 18);
-                format!(
-                    "{text} {:>8}  {:>7}",
-                    logit(token.logit),
-                    percent(token.prob)
-                )
-            })
-    };
-    let heading = format!("{} {:>8}  {:>7}", pad("token", 18), "logit", "prob");
+fn write_generated(out: &mut String, report: &generate::Report) -> std::fmt::Result {
+    let generate::Report { before, after, .. } = report;
+    write_model(out, &report.model)?;
+    let n_tokens = report.tokens.len();
+    let last = report.tokens.last().map_or_else(String::new, |token| {
+        format!(", after {}", quoted(&token.text))
+    });
+    writeln!(out, "{n_tokens} tokens{last}")?;
+    for edit in &report.edits {
+        writeln!(out, "edit {edit}")?;
+    }
+    writeln!(out)?;
+    let texts = [("before", Some(before)), ("after", after.as_ref())];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            let name = if after.is_some() { name } else { "text" };
+            writeln!(out, "{} {}", pad(name, 6), quoted(&text.text))?;
+        }
+    }
+    writeln!(out)?;
+    write_steps(out, before, after.as_ref())?;
+    for (name, text) in texts {
+        let Some(text) = text else { continue };
+        if text.end == "end_of_text" {
+            let of = if after.is_some() {
+                format!("{name}: ")
+            } else {
+                String::new()
+            };
+            let count = text.tokens.len();
+            writeln!(out, "{of}the model ended the text at its token {count}")?;
+        }
+    }
     if after.is_some() {
+        match report.parts_at {
+            Some(index) => writeln!(out, "the texts part at position {index}")?,
+            None => writeln!(out, "the texts are the same")?,
+        }
+    }
+    let timing = &report.timing_ms;
+    write!(out, "load {:.1} ms", timing.load)?;
+    for (name, millis) in [("before", timing.before), ("after", timing.after)] {
+        if let Some(millis) = millis {
+            write!(out, ", {name} {millis:.1} ms a token")?;
+        }
+    }
+    writeln!(out)
+}
+
+/// A row a step, of both texts side by side.
+fn write_steps(out: &mut String, before: &Text, after: Option<&Text>) -> std::fmt::Result {
+    let cell = |text: &Text, i: usize| {
+        text.tokens.get(i).map_or_else(String::new, |step: &Step| {
+            scored(&step.text, step.logit, step.prob)
+        })
+    };
+    let rows = before
+        .tokens
+        .len()
+        .max(after.map_or(0, |after| after.tokens.len()));
+    let first = before.tokens.first().map_or(0, |step| step.index);
+    side_by_side(out, after.is_some(), first, rows, |i| {
+        (cell(before, i), after.map(|after| cell(after, i)))
+    })
+}
+
+/// A table of tokens, one column or two, its rows numbered from `first`.
+fn side_by_side(
+    out: &mut String,
+    two: bool,
+    first: usize,
+    rows: usize,
+    row: impl Fn(usize) -> (String, Option<String>),
+) -> std::fmt::Result {
+    let heading = format!("{} {:>8}  {:>7}", pad("token", 18), "logit", "prob");
+    if two {
         writeln!(out, "     {} after", pad("before", 38))?;
         writeln!(out, "  #  {heading}   {heading}")?;
     } else {
         writeln!(out, "  #  {heading}")?;
     }
+    for i in 0..rows {
+        let (before, after) = row(i);
+        let line = format!(
+            "{:>3}  {}   {}",
+            first + i,
+            pad(&before, 36),
+            after.unwrap_or_default()
+        );
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(out)
+}
+
+fn scored(token: &str, value: Option<f32>, prob: Option<f32>) -> String {
+    let token = pad(&quoted(token), 18);
+    format!("{token} {:>8}  {:>7}", logit(value), percent(prob))
+}
+
+fn write_top(out: &mut String, before: &Side, after: Option<&Side>) -> std::fmt::Result {
+    let cell = |side: &Side, i: usize| {
+        side.top
+            .get(i)
+            .map_or_else(String::new, |token: &TopToken| {
+                scored(&token.token, token.logit, token.prob)
+            })
+    };
     let rows = before
         .top
         .len()
         .max(after.map_or(0, |after| after.top.len()));
-    for i in 0..rows {
-        let before = pad(&cell(before, i), 36);
-        let after = after.map_or_else(String::new, |after| cell(after, i));
-        let line = format!("{:>3}  {before}   {after}", i + 1);
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    writeln!(out)
+    side_by_side(out, after.is_some(), 1, rows, |i| {
+        (cell(before, i), after.map(|after| cell(after, i)))
+    })
 }
 
 fn write_answers(out: &mut String, before: &Side, after: Option<&Side>) -> std::fmt::Result {

@@ -14,6 +14,15 @@ pub struct Experiment {
     /// Answer tokens as typed (` Mary`, `#5`); the first two give the logit difference.
     pub answers: Vec<String>,
     pub position: ReadPosition,
+    pub continuation: Continuation,
+}
+
+/// Tokens that were generated after prompt A, and how many of them are part of the text that is run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Continuation {
+    pub ids: Vec<u32>,
+    /// 0 is the prompt alone.
+    pub step: usize,
 }
 
 /// An edit in the list, which can be switched off without being lost.
@@ -23,13 +32,20 @@ pub struct EditRow {
     pub enabled: bool,
 }
 
+impl Continuation {
+    /// The tokens that are part of the text.
+    pub fn text(&self) -> &[u32] {
+        &self.ids[..self.step.min(self.ids.len())]
+    }
+}
+
 /// Where the logits are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ReadPosition {
     /// Where the model is usually asked: at the last `[MASK]` where it predicts those, else as [`Self::Last`].
     #[default]
     Usual,
-    /// The last token that is not special.
+    /// The last token that is not special; the newest one where generated tokens follow the prompt.
     Last,
     At(usize),
 }
@@ -43,6 +59,7 @@ impl Experiment {
             edits: Vec::new(),
             answers: Vec::new(),
             position: ReadPosition::default(),
+            continuation: Continuation::default(),
         }
     }
 

@@ -34,8 +34,8 @@ pub(super) struct Sources<'a> {
     pub(super) contrast: Option<&'a Kept>,
 }
 
-/// Compiles `run.edits` for a model, for passes that reach `n_positions`: the prompt's tokens, and those that are
-/// generated after it.
+/// Compiles `run.edits` for a model, for passes over `n_positions`: the prompt's tokens, and those that are generated
+/// after it. Edits may name positions that no pass has reached yet, up to `run.reach`: they act once one does.
 pub(super) fn compile(
     spec: &ModelSpec,
     run: &RunSpec,
@@ -47,10 +47,11 @@ pub(super) fn compile(
         run,
         sources,
         n_positions,
+        reach: run.reach.max(n_positions),
         alignment: run
             .contrast
             .as_deref()
-            .map(|contrast| Alignment::new(&run.ids, contrast)),
+            .map(|contrast| Alignment::new(&run.ids[..run.n_prompt], contrast)),
         plan: Plan::default(),
     };
     for edit in &run.edits {
@@ -72,6 +73,7 @@ struct Compiler<'a> {
     run: &'a RunSpec,
     sources: &'a Sources<'a>,
     n_positions: usize,
+    reach: usize,
     alignment: Option<Alignment>,
     plan: Plan,
 }
@@ -114,18 +116,28 @@ impl Compiler<'_> {
     }
 
     fn positions(&self, at: &Positions) -> Result<Vec<usize>, String> {
-        let n = self.n_positions;
         match at {
-            Positions::All => Ok((0..n).collect()),
+            Positions::All => Ok((0..self.n_positions).collect()),
             Positions::Last => Ok(vec![self.run.last]),
-            Positions::At(positions) => match positions.iter().find(|position| **position >= n) {
-                Some(position) => Err(format!(
-                    "position {position} is outside the prompt, whose {n} tokens are 0 to {}",
-                    n - 1
-                )),
+            Positions::At(positions) => match positions.iter().find(|at| **at >= self.reach) {
+                Some(position) => Err(format!("position {position} is outside {}", self.text())),
                 None => Ok(positions.clone()),
             },
         }
+    }
+
+    /// What positions are named of.
+    fn text(&self) -> String {
+        let what = if self.reach > self.run.n_prompt {
+            "the prompt with what is generated after it"
+        } else {
+            "the prompt"
+        };
+        format!(
+            "{what}, whose {} tokens are 0 to {}",
+            self.reach,
+            self.reach - 1
+        )
     }
 
     fn place(&self, target: Target) -> Result<Place, String> {
@@ -171,13 +183,12 @@ impl Compiler<'_> {
     }
 
     fn knock_out(&mut self, head: HeadId, query: usize, key: usize) -> Result<(), String> {
-        let n = self.n_positions;
-        if query >= n || key >= n {
-            return Err(format!("the prompt's {n} tokens are 0 to {}", n - 1));
+        if let Some(position) = [query, key].into_iter().find(|at| *at >= self.reach) {
+            return Err(format!("position {position} is outside {}", self.text()));
         }
         let mask = self.spec.masks[head.layer];
         if !mask.sees(query, key) {
-            let keys = mask.keys(query, n);
+            let keys = mask.keys(query, self.reach);
             return Err(format!(
                 "query {query} does not see key {key}: this layer's mask shows it keys {} to {}",
                 keys.start,
@@ -221,11 +232,7 @@ impl Compiler<'_> {
                     .filter(|edge| (edge.head, edge.query) == (of.head, of.query))
                     .count()
             };
-            let n_keys = |edge: &Edge| {
-                self.spec.masks[*layer]
-                    .keys(edge.query, self.run.ids.len())
-                    .len()
-            };
+            let n_keys = |edge: &Edge| self.spec.masks[*layer].keys(edge.query, self.reach).len();
             if let Some(edge) = edges.iter().find(|edge| count(edges, edge) >= n_keys(edge)) {
                 let last = self.run.edits.iter().rev().find(|edit| {
                     matches!(edit.target, Target::Edge { head, query, .. }
@@ -280,11 +287,12 @@ impl Compiler<'_> {
         })
     }
 
-    /// The mean over positions of prompt A's unedited run, beginning-of-text left out.
+    /// The mean over prompt A's positions in its unedited run, beginning-of-text left out.
     fn mean(&self, place: &Place) -> Result<Vec<f32>, String> {
         let (values, row_width) = self.sources.own(place.site)?;
         let rows: Vec<&[f32]> = values
             .chunks_exact(row_width)
+            .take(self.run.n_prompt)
             .skip(self.run.bos_count)
             .map(|row| &row[place.columns.clone()])
             .collect();
@@ -306,13 +314,18 @@ impl Compiler<'_> {
         let (Some(alignment), Some(kept)) = (self.alignment, self.sources.contrast) else {
             return Err(format!(
                 "resampling takes its values from prompt B, and there is none (prompt A has {} tokens)",
-                self.run.ids.len()
+                self.run.n_prompt
             ));
         };
         let (values, row_width) = self.sources.of(kept, place.site)?;
         let mut rows = Vec::with_capacity(positions.len() * place.columns.len());
         for position in positions {
             let partner = alignment.partner(*position).ok_or_else(|| {
+                if *position >= self.run.n_prompt {
+                    return format!(
+                        "position {position} has no partner in prompt B, for it is generated: name positions of the prompt"
+                    );
+                }
                 format!(
                     "position {position} has no partner in prompt B: prompt A has {} tokens, prompt B {}, \
                      of which the first {} and the last {} pair",

@@ -128,6 +128,12 @@ impl Engine {
         &self.model
     }
 
+    /// Whether the kept unedited run begins with these tokens.
+    pub(super) fn knows(&self, ids: &[u32]) -> bool {
+        let own = self.own.as_ref();
+        own.is_some_and(|run| run.ids.starts_with(ids))
+    }
+
     /// What prompt A's unedited run left for others to start from.
     pub(super) fn own_kept(&self) -> Result<&Kept, RunError> {
         let run = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;

@@ -13,10 +13,10 @@ mod readout;
 pub mod resolve;
 mod sweep;
 
-pub use asked::{EditRow, Experiment, ReadPosition};
+pub use asked::{Continuation, EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
 pub use dump::While;
-pub use generate::{Generated, GeneratedToken};
+pub use generate::{Generated, GeneratedToken, Generation};
 pub use lens::lens;
 pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use readout::{Readout, TokenScore};
@@ -31,7 +31,12 @@ use crate::edit::Edit;
 /// what it wants has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RunSpec {
+    /// Prompt A, and tokens that were generated after it.
     pub ids: Arc<[u32]>,
+    /// How many of `ids` are the prompt's.
+    pub n_prompt: usize,
+    /// Edits may name positions up to here, exclusive: generated tokens that are known, be they part of this run or not.
+    pub reach: usize,
     pub contrast: Option<Arc<[u32]>>,
     /// The edits that are switched on.
     pub edits: Vec<Edit>,
@@ -43,6 +48,18 @@ pub struct RunSpec {
     pub bos_count: usize,
     /// Folder that the paths of `add` edits start from.
     pub folder: Option<PathBuf>,
+}
+
+impl RunSpec {
+    /// The same without generated tokens, read at the prompt's last.
+    pub fn of_prompt(&self) -> Self {
+        Self {
+            ids: self.ids[..self.n_prompt].into(),
+            reach: self.n_prompt,
+            position: self.n_prompt.saturating_sub(1),
+            ..self.clone()
+        }
+    }
 }
 
 /// Which of the two runs of an experiment.

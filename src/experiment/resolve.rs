@@ -14,7 +14,7 @@ use crate::prompt::{BosRule, Prompt};
 #[derive(Clone, Debug)]
 pub struct Resolved {
     pub spec: RunSpec,
-    /// Prompt A's tokens, one a position.
+    /// Prompt A's tokens and the generated ones after them, one a position.
     pub tokens: Vec<Piece>,
     pub contrast_tokens: Option<Vec<Piece>>,
     /// How the positions of A and B pair; `None` without prompt B.
@@ -61,6 +61,10 @@ pub enum ResolveError {
     #[error("a beginning-of-text token was asked for, and the model's files name none")]
     NoBos,
     #[error(
+        "generated tokens follow the prompt, and this model reads in both directions: it generates none"
+    )]
+    NothingFollows,
+    #[error(
         "the model reads in both directions, and its tokenizer puts the special tokens: there is no rule for the \
          beginning of text to override, set it to auto"
     )]
@@ -101,14 +105,20 @@ pub fn resolve(
         .transpose()?;
     let bos = bos_state(experiment, model, &ids);
     let last = last_ordinary(model, &ids);
+    let generated = experiment.continuation.text();
+    if !generated.is_empty() && !model.spec.is_causal() {
+        return Err(ResolveError::NothingFollows);
+    }
+    let text = [&ids, generated].concat();
     let position = match experiment.position {
+        ReadPosition::Usual | ReadPosition::Last if !generated.is_empty() => text.len() - 1,
         ReadPosition::Usual if model.spec.predicts_in_place() => last_mask(model, &ids)?,
         ReadPosition::Usual | ReadPosition::Last => last,
-        ReadPosition::At(position) if position < ids.len() => position,
+        ReadPosition::At(position) if position < text.len() => position,
         ReadPosition::At(position) => {
             return Err(ResolveError::NoSuchPosition {
                 position,
-                n_tokens: ids.len(),
+                n_tokens: text.len(),
             });
         }
     };
@@ -142,7 +152,7 @@ pub fn resolve(
     };
     warn_about(experiment, bos, bos_count, alignment, &mut warnings);
     Ok(Resolved {
-        tokens: pieces(model, &ids),
+        tokens: pieces(model, &text),
         contrast_tokens: contrast.as_deref().map(|ids| pieces(model, ids)),
         alignment,
         answers,
@@ -150,7 +160,9 @@ pub fn resolve(
         warnings,
         spec: RunSpec {
             bos_count,
-            ids: ids.into(),
+            n_prompt: ids.len(),
+            reach: ids.len() + experiment.continuation.ids.len(),
+            ids: text.into(),
             contrast: contrast.map(Into::into),
             edits: experiment.active_edits(),
             position,

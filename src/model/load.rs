@@ -15,7 +15,7 @@ use super::spec::{Head, ModelSpec, Positions};
 use super::tensors::from_vec;
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::transformer::{Block, Linear, MaskedHead, NormWeights, Transformer};
-use super::{Model, demo, fingerprint};
+use super::{Model, demo, ends, fingerprint};
 
 /// Told how far loading is; may stop it.
 pub trait LoadProgress {
@@ -297,18 +297,20 @@ pub(super) fn understand(
         reason,
         path: path.to_owned(),
     };
-    if let Some(metadata) = checkpoint.gguf_metadata() {
+    let (family, spec) = if let Some(metadata) = checkpoint.gguf_metadata() {
         let family = Family::of_gguf(metadata).map_err(config_error)?;
-        let spec = family.spec_from_gguf(metadata, checkpoint);
-        Ok((family, spec.map_err(config_error)?))
+        (family, family.spec_from_gguf(metadata, checkpoint))
     } else {
         let config = checkpoint.config().ok_or_else(|| LoadError::NoConfig {
             path: path.to_owned(),
         })?;
         let family = Family::of_config(config).map_err(config_error)?;
-        let spec = family.spec_from_config(config, &|name| checkpoint.info(name).is_some());
-        Ok((family, spec.map_err(config_error)?))
-    }
+        let has_tensor = |name: &str| checkpoint.info(name).is_some();
+        (family, family.spec_from_config(config, &has_tensor))
+    };
+    let mut spec = spec.map_err(config_error)?;
+    spec.eos_ids = ends::of(checkpoint)?;
+    Ok((family, spec))
 }
 
 /// tokenizer.json beside the weights, else the GGUF's own or that of separate files, else none.

@@ -5,6 +5,7 @@ mod attention;
 pub mod binding;
 pub mod checkpoint;
 pub mod demo;
+mod ends;
 pub mod families;
 mod files;
 pub mod fingerprint;
@@ -77,6 +78,24 @@ impl Model {
         };
         let has_logits = self.spec.head != Head::None;
         Some((prompt, if has_logits { answers } else { vec![] }))
+    }
+
+    /// What generated tokens read like in their place, one after the other. An end-of-text token is not part of it.
+    pub fn text_after(&self, prompt: &[u32], generated: &[u32]) -> String {
+        let text = match generated.split_last() {
+            Some((last, rest)) if self.spec.eos_ids.contains(last) => rest,
+            _ => generated,
+        };
+        let Some(tokenizer) = &self.tokenizer else {
+            let ids: Vec<_> = text.iter().map(|id| format!("#{id}")).collect();
+            return ids.join(" ");
+        };
+        let pieces = tokenizer.pieces(&[prompt, text].concat());
+        let bytes: Vec<u8> = pieces[prompt.len()..]
+            .iter()
+            .flat_map(|piece| piece.bytes.iter().copied())
+            .collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.

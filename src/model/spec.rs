@@ -65,6 +65,8 @@ pub struct ModelSpec {
     pub tied: bool,
     /// Token ids that config.json names.
     pub bos_id: Option<u32>,
+    /// Tokens after which a text is over.
+    pub eos_ids: Vec<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,6 +228,7 @@ impl ModelSpec {
             unembed_bias: false,
             tied: true,
             bos_id: None,
+            eos_ids: vec![],
         }
     }
 

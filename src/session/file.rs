@@ -12,8 +12,8 @@ use super::{Session, atomic, format};
 use crate::edit::ParseEditError;
 use crate::ids::ParseHeadError;
 
-/// The version that this program writes, and the newest that it reads.
-pub const VERSION: u64 = 1;
+/// The newest version that this program reads. It writes the oldest that has room for a session.
+pub const VERSION: u64 = 2;
 
 /// How the names of session files end.
 pub const SUFFIX: &str = ".headscope.json";
@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<String, Problem> {
 pub fn decode(text: &str, folder: Option<&Path>) -> Result<Saved, Problem> {
     // Read twice: a newer format shall be told as newer, not as damaged.
     match version(text)? {
-        1 => serde_json::from_str::<format::Session>(text)
+        1..=VERSION => serde_json::from_str::<format::Session>(text)
             .map_err(|source| Problem::Json { source })?
             .into_live(folder),
         found @ 0 => Err(Problem::NoSuchVersion { found }),

@@ -1,15 +1,16 @@
-//! The JSON of session files, version 1, and the way to and from the live types.
+//! The JSON of session files, and the way to and from the live types.
 //!
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
-//! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version.
+//! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version; a session that
+//! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{Problem, Record, Saved, VERSION, within};
+use super::file::{Problem, Record, Saved, within};
 use super::replay::{self, Numbers};
-use super::{BosRule, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
+use super::{BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
 use crate::colormap::Colormap;
 use crate::edit::{Edit, Op};
 use crate::experiment::Side;
@@ -38,6 +39,9 @@ pub(super) struct Session {
     answers: Vec<String>,
     #[serde(default)]
     position: Position,
+    /// Absent where nothing was generated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    continuation: Option<Generated>,
     #[serde(default)]
     view: ViewOptions,
     #[serde(default)]
@@ -68,6 +72,14 @@ struct PromptText {
     /// The tokens when it was saved, beginning-of-text counted.
     #[serde(default)]
     ids: Option<Vec<u32>>,
+}
+
+/// Tokens after prompt A, and how many of them the text has.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Generated {
+    ids: Vec<u32>,
+    step: usize,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -239,10 +251,15 @@ impl Session {
             edits,
             answers,
             position,
+            continuation,
         } = experiment;
         let record = record.as_ref();
+        let continuation = (*continuation != Continuation::default()).then(|| Generated {
+            ids: continuation.ids.clone(),
+            step: continuation.step,
+        });
         Self {
-            version: VERSION,
+            version: if continuation.is_some() { 2 } else { 1 },
             model: Model {
                 source: stored_model(model, folder),
                 name: record.map(|record| record.model_name.clone()),
@@ -271,6 +288,7 @@ impl Session {
                 ReadPosition::Last => Position::Word(PositionWord::Last),
                 ReadPosition::At(index) => Position::Index(*index),
             },
+            continuation,
             view: ViewOptions::from_live(view),
             notes: notes.clone(),
             layout: layout.clone(),
@@ -296,6 +314,9 @@ impl Session {
         )?;
         let selection = self.view.selection.len() as u64;
         within("the selection", selection, MAX_SELECTION, "heads")?;
+        let generated = self.continuation.as_ref();
+        let generated = generated.map_or(0, |generated| generated.ids.len());
+        within("the continuation", generated as u64, MAX_PROMPT_IDS, "ids")?;
         self.prompt.check("prompt A")?;
         self.contrast
             .as_ref()
@@ -314,6 +335,7 @@ impl Session {
             edits,
             answers,
             position,
+            continuation,
             view,
             notes,
             layout,
@@ -367,6 +389,12 @@ impl Session {
                     Position::Word(PositionWord::Last) => ReadPosition::Last,
                     Position::Index(index) => ReadPosition::At(index),
                 },
+                continuation: continuation.map_or_else(Continuation::default, |generated| {
+                    Continuation {
+                        step: generated.step.min(generated.ids.len()),
+                        ids: generated.ids,
+                    }
+                }),
             },
             view: view.into_live()?,
             notes,

@@ -15,7 +15,7 @@ pub mod settings;
 pub use atomic::write as write_atomically;
 
 use crate::colormap::{ColorScale, Colormap};
-pub use crate::experiment::{EditRow, Experiment, ReadPosition};
+pub use crate::experiment::{Continuation, EditRow, Experiment, ReadPosition};
 use crate::ids::HeadId;
 pub use crate::prompt::{BosRule, Prompt};
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use super::focus::Item;
 use crate::edit::Edit;
+use crate::experiment::Side;
 use crate::ids::HeadId;
-use crate::session::{BosRule, Prompt, ReadPosition, View};
+use crate::session::{BosRule, Continuation, Prompt, ReadPosition, View};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -15,6 +16,11 @@ pub enum Action {
     SetBos(BosRule),
     SetAnswers(Vec<String>),
     SetPosition(ReadPosition),
+    /// Repeated, it is one undo step: walking along a text.
+    SetContinuation {
+        continuation: Continuation,
+        position: ReadPosition,
+    },
 
     AddEdit(Edit),
     /// Replaces a row's edit. Repeated for one row (a drag), it is one undo step.
@@ -55,6 +61,13 @@ pub enum Action {
         heads: Vec<HeadId>,
         extend: bool,
     },
+    /// Makes the first generated tokens of a side part of the text that is run; 0 is the prompt alone.
+    StepTo {
+        side: Side,
+        step: usize,
+    },
+    /// How many tokens are generated.
+    SetTextLength(usize),
     SetView(View),
     SetNotes(String),
     Hover(Item),

@@ -20,7 +20,7 @@ use crate::ids::HeadId;
 use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
 use crate::session::replay::{self, Numbers};
-use crate::session::{BosRule, Experiment, Prompt, ReadPosition, Session};
+use crate::session::{BosRule, Continuation, Experiment, Prompt, ReadPosition, Session};
 use crate::worker::Event;
 
 /// What is to be shown once the model that is loading is there.
@@ -53,6 +53,8 @@ impl App {
                 self.work.history.redo(&mut self.work.session.experiment);
             }
             Action::Select { heads, extend } => select(&mut self.work.session, &heads, extend),
+            Action::StepTo { side, step } => self.step_to(side, step),
+            Action::SetTextLength(n_tokens) => self.ui.text.n_tokens = n_tokens,
             Action::SetView(view) => self.work.session.view = view,
             Action::SetNotes(notes) => self.work.session.notes = notes,
             Action::Hover(item) => self.ui.focus.set(item),
@@ -76,7 +78,7 @@ impl App {
         }
     }
 
-    fn change(&mut self, action: &Action) {
+    pub(super) fn change(&mut self, action: &Action) {
         let experiment = &mut self.work.session.experiment;
         if let Some(change) = changes::change(experiment, action) {
             // What runs from here on is no replay.
@@ -180,7 +182,10 @@ impl App {
             Event::CheckFailed { model, message } => {
                 self.checked(&model, Checking::Failed(message));
             }
-            event => self.results.live.apply(&event),
+            event => {
+                self.results.live.apply(&event);
+                self.results.text.apply(&event);
+            }
         }
     }
 
@@ -224,6 +229,9 @@ impl App {
             session.experiment = asked_of(model, old).unwrap_or(session.experiment);
         }
         self.work = Work::new(session, None);
+        self.ui
+            .text
+            .follow(&self.work.session.experiment.continuation);
         self.replay = None;
     }
 
@@ -258,6 +266,9 @@ impl App {
     /// Shows other work on the open model, in the layout that it has.
     pub(super) fn show(&mut self, work: Work) {
         self.work = work;
+        self.ui
+            .text
+            .follow(&self.work.session.experiment.continuation);
         let value = self.work.session.layout.as_ref();
         self.ui.layout = value.and_then(Layout::from_value).unwrap_or_default();
     }
@@ -301,7 +312,7 @@ impl App {
                 Record {
                     model_name: model.name.clone(),
                     fingerprint: model.fingerprint.clone(),
-                    ids: resolved.spec.ids.to_vec(),
+                    ids: resolved.spec.ids[..resolved.spec.n_prompt].to_vec(),
                     contrast_ids: resolved.spec.contrast.as_ref().map(|ids| ids.to_vec()),
                     numbers: self.results.outcome().map(|outcome| {
                         let position = resolved.spec.position;
@@ -342,6 +353,7 @@ impl App {
 fn asked_of(model: &Model, old: &Experiment) -> Option<Experiment> {
     let kept = Experiment {
         edits: Vec::new(),
+        continuation: Continuation::default(),
         position: ReadPosition::Usual,
         bos: if model.spec.is_causal() {
             old.bos

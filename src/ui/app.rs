@@ -177,6 +177,7 @@ impl App {
         self.ui.focus.end_frame();
         self.want();
         self.results.want_check();
+        self.want_text();
         self.compare();
         if self.ui.layout.take_changed() {
             self.work.session.layout = self.ui.layout.to_value();

@@ -5,6 +5,7 @@ use super::app::App;
 use super::command::Command;
 use super::layout::Pane;
 use super::results::Load;
+use crate::model::spec::Head;
 use crate::session::{BosRule, Shown};
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,11 @@ pub(super) struct Availability {
     hide_sink: bool,
     bos: BosRule,
     has_bos_rule: bool,
+    can_generate: bool,
+    is_generating: bool,
+    has_text: bool,
+    /// Generated tokens that are part of the text, and those that there are to step to.
+    steps: (usize, usize),
     first_steps: bool,
 }
 
@@ -50,6 +56,14 @@ impl Availability {
             log_scale: view.log_scale,
             hide_sink: view.hide_sink,
             bos: experiment.bos,
+            can_generate: app
+                .results
+                .model
+                .as_ref()
+                .is_some_and(|model| model.spec.is_causal() && model.spec.head == Head::NextToken),
+            is_generating: !app.results.text.stopped && !app.results.text.is_complete(),
+            has_text: app.ui.text.open,
+            steps: app.steps(),
             has_bos_rule: app
                 .results
                 .model
@@ -70,6 +84,11 @@ impl Availability {
                 self.has_model && self.has_selection
             }
             Command::BosAlways | Command::BosNever => self.has_bos_rule,
+            Command::Generate => self.can_generate,
+            Command::StopGenerating => self.is_generating,
+            Command::CloseText => self.has_text,
+            Command::NextGenerated => self.steps.0 < self.steps.1,
+            Command::PreviousGenerated | Command::BackToPrompt => self.steps.0 > 0,
             Command::RemoveContrast => self.has_contrast,
             Command::Export(..) => self.has_results,
             Command::Restore | Command::DropRecovered => self.has_recovered,

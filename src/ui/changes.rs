@@ -3,7 +3,7 @@
 use super::action::Action;
 use crate::edit::{Edit, Finite, Op, Positions, Target};
 use crate::ids::HeadId;
-use crate::session::{EditRow, Experiment, ReadPosition};
+use crate::session::{Continuation, EditRow, Experiment, ReadPosition};
 
 /// The experiment after an action, and how the step is called.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,7 @@ pub(super) fn change(experiment: &Experiment, action: &Action) -> Option<Change>
                 next.position = ReadPosition::Usual;
             }
             key = Some("prompt A".to_owned());
+            next.continuation = Continuation::default();
             "prompt A".to_owned()
         }
         Action::SetContrast(contrast) => {
@@ -39,6 +40,7 @@ pub(super) fn change(experiment: &Experiment, action: &Action) -> Option<Change>
         }
         Action::SetBos(rule) => {
             next.bos = *rule;
+            next.continuation = Continuation::default();
             "beginning of text".to_owned()
         }
         Action::SetAnswers(answers) => {
@@ -48,6 +50,18 @@ pub(super) fn change(experiment: &Experiment, action: &Action) -> Option<Change>
         Action::SetPosition(position) => {
             next.position = *position;
             "read position".to_owned()
+        }
+        Action::SetContinuation {
+            continuation,
+            position,
+        } => {
+            next.continuation = continuation.clone();
+            next.position = *position;
+            key = Some("continuation".to_owned());
+            match continuation.step {
+                0 => "back to the prompt".to_owned(),
+                step => format!("step to generated token {step}"),
+            }
         }
         Action::AddEdit(edit) => {
             next.edits.push(enabled(edit.clone()));

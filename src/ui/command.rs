@@ -39,6 +39,12 @@ pub enum Command {
     PreviousPosition,
     NextPosition,
     UsualPosition,
+    Generate,
+    StopGenerating,
+    CloseText,
+    NextGenerated,
+    PreviousGenerated,
+    BackToPrompt,
 
     NextHead,
     PreviousHead,
@@ -112,6 +118,12 @@ impl Command {
             C::PreviousPosition,
             C::NextPosition,
             C::UsualPosition,
+            C::Generate,
+            C::NextGenerated,
+            C::PreviousGenerated,
+            C::BackToPrompt,
+            C::StopGenerating,
+            C::CloseText,
             C::NextHead,
             C::PreviousHead,
             C::NextLayer,
@@ -178,6 +190,12 @@ impl Command {
             Self::PreviousPosition => "Read one token earlier",
             Self::NextPosition => "Read one token later",
             Self::UsualPosition => "Read at the usual place",
+            Self::Generate => "Generate text",
+            Self::StopGenerating => "Stop generating",
+            Self::CloseText => "Close the generated text",
+            Self::NextGenerated => "Step to the next generated token",
+            Self::PreviousGenerated => "Step to the previous generated token",
+            Self::BackToPrompt => "Step back to the prompt",
             Self::NextHead => "Next head",
             Self::PreviousHead => "Previous head",
             Self::NextLayer => "Same head, next layer",
@@ -244,6 +262,14 @@ impl Command {
             Self::UsualPosition => {
                 "At the last token; in a model for masked tokens at the last mask"
             }
+            Self::Generate => {
+                "The likeliest tokens after the prompt, without the edits and with them"
+            }
+            Self::StopGenerating => "Keeps the tokens that are there",
+            Self::CloseText => "Steps back to the prompt",
+            Self::NextGenerated => "Maps and logits are those of the text up to there",
+            Self::PreviousGenerated => "Before the first one is the prompt alone",
+            Self::BackToPrompt => "Without the generated tokens, read where it was",
             Self::NextHead | Self::PreviousHead => "Moves the selection along the layer",
             Self::NextLayer | Self::PreviousLayer => "Moves the selection across layers",
             Self::SelectLayer => "Their maps side by side",
@@ -293,6 +319,10 @@ impl Command {
             Self::PreviousPosition => vec![key(PLAIN, Key::Comma)],
             Self::NextPosition => vec![key(PLAIN, Key::Period)],
             Self::UsualPosition => vec![key(PLAIN, Key::End)],
+            Self::Generate => vec![key(CTRL, Key::G)],
+            Self::NextGenerated => vec![key(PLAIN, Key::PageDown)],
+            Self::PreviousGenerated => vec![key(PLAIN, Key::PageUp)],
+            Self::BackToPrompt => vec![key(PLAIN, Key::Home)],
             Self::NextHead => vec![key(PLAIN, Key::ArrowRight)],
             Self::PreviousHead => vec![key(PLAIN, Key::ArrowLeft)],
             Self::NextLayer => vec![key(PLAIN, Key::ArrowDown)],
@@ -327,6 +357,8 @@ impl Command {
             | Self::BosAuto
             | Self::BosAlways
             | Self::BosNever
+            | Self::StopGenerating
+            | Self::CloseText
             | Self::ResetLayout
             | Self::FirstSteps
             | Self::Restore
@@ -354,6 +386,12 @@ impl Command {
             Self::FocusPrompt | Self::FocusContrast | Self::RemoveContrast => (Menu::Edit, 2),
             Self::BosAuto | Self::BosAlways | Self::BosNever => (Menu::Edit, 3),
             Self::PreviousPosition | Self::NextPosition | Self::UsualPosition => (Menu::Edit, 4),
+            Self::Generate
+            | Self::StopGenerating
+            | Self::CloseText
+            | Self::NextGenerated
+            | Self::PreviousGenerated
+            | Self::BackToPrompt => (Menu::Edit, 5),
             Self::NextHead
             | Self::PreviousHead
             | Self::NextLayer

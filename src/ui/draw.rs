@@ -9,7 +9,9 @@ use super::context::ViewContext;
 use super::prompt_bar::{self, Which};
 use super::results::Load;
 use super::theme::{Theme, space};
-use super::{file_drop, icons, loading, menus, sheets, status_bar, token_strip, welcome};
+use super::{
+    file_drop, icons, loading, menus, sheets, status_bar, text_strip, token_strip, welcome,
+};
 use crate::model::spec::Head;
 
 impl App {
@@ -22,6 +24,7 @@ impl App {
         self.status_line(theme, ui);
         if self.results.model.is_some() {
             self.prompts(theme, ui);
+            self.text(theme, ui);
         }
         self.bars(theme, ui);
         egui::CentralPanel::no_frame().show(ui, |ui| self.panels(theme, ui));
@@ -136,6 +139,28 @@ impl App {
                 }
             }
         });
+    }
+
+    /// What the model writes after the prompt.
+    fn text(&mut self, theme: &Theme, ui: &mut egui::Ui) {
+        let (Some(model), true) = (&self.results.model, self.ui.text.open) else {
+            return;
+        };
+        let cx = text_strip::Context {
+            theme,
+            model,
+            text: &self.results.text,
+            continuation: &self.work.session.experiment.continuation,
+            n_steps: self.steps().1,
+            actions: &self.ui.queue,
+        };
+        let frame = Frame::new()
+            .fill(theme.panel_bg)
+            .inner_margin(Margin::symmetric(space::M as i8, space::XS as i8));
+        let strip = &mut self.ui.text;
+        egui::Panel::top("generated text")
+            .frame(frame)
+            .show(ui, |ui| strip.show(&cx, ui));
     }
 
     /// What is said above the panels, a bar each.

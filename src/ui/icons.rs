@@ -10,6 +10,9 @@ pub(super) enum Icon {
     Redo,
     Warning,
     Check,
+    Previous,
+    Next,
+    Close,
 }
 
 /// A square button with an icon.
@@ -81,6 +84,19 @@ pub(super) fn paint(ui: &Ui, icon: Icon, rect: Rect, color: Color32) {
             ]);
             line(vec![corner(0.0, -1.5), corner(0.0, 1.5)]);
             ui.painter().circle_filled(corner(0.0, 3.4), 0.8, color);
+        }
+        Icon::Previous | Icon::Next => {
+            let side = if matches!(icon, Icon::Next) {
+                1.0
+            } else {
+                -1.0
+            };
+            let at = |x: f32, y: f32| center + vec2(x * side, y);
+            line(vec![at(-2.0, -4.5), at(2.5, 0.0), at(-2.0, 4.5)]);
+        }
+        Icon::Close => {
+            line(vec![center - Vec2::splat(4.0), center + Vec2::splat(4.0)]);
+            line(vec![center - vec2(4.0, -4.0), center + vec2(4.0, -4.0)]);
         }
         Icon::Check => line(vec![
             center + vec2(-4.0, 0.0),

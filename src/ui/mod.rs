@@ -26,6 +26,8 @@ mod results;
 mod sheets;
 mod state;
 mod status_bar;
+mod stepping;
+mod text_strip;
 pub mod theme;
 mod token_strip;
 mod verdict;

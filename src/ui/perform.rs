@@ -88,6 +88,13 @@ impl App {
                 self.apply(Action::SetPosition(ReadPosition::Usual), ctx);
             }
 
+            Command::Generate => self.generate(),
+            Command::StopGenerating => self.stop_generating(),
+            Command::CloseText => self.close_text(),
+            Command::NextGenerated => self.step_text(1),
+            Command::PreviousGenerated => self.step_text(-1),
+            Command::BackToPrompt => self.step_to(self.stepping_along(), 0),
+
             Command::NextHead => self.step_head(0, 1),
             Command::PreviousHead => self.step_head(0, -1),
             Command::NextLayer => self.step_head(1, 0),

@@ -11,7 +11,7 @@ use crate::experiment::{Outcome, Pass};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::session::Experiment;
-use crate::worker::{Live, LivePass, Worker};
+use crate::worker::{Live, LivePass, LiveText, Worker};
 
 /// Whether a model is being opened.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,7 @@ pub(super) enum Load {
 pub(super) struct Results {
     pub worker: Worker,
     pub live: Live,
+    pub text: LiveText,
     pub model: Option<Arc<Model>>,
     pub load: Load,
     pub checking: Checking,
@@ -53,6 +54,7 @@ impl Results {
         Self {
             worker,
             live: Live::default(),
+            text: LiveText::default(),
             model: None,
             load: Load::default(),
             checking: Checking::default(),
@@ -64,6 +66,7 @@ impl Results {
     /// Another model is there: what the old one gave is forgotten.
     pub(super) fn set_model(&mut self, model: Arc<Model>) {
         self.live.reset(model.spec.n_layers);
+        self.forget_text();
         self.model = Some(model);
         self.load = Load::Idle;
         self.checking = Checking::default();
@@ -127,6 +130,34 @@ impl Results {
             self.checking = result;
             by_user
         })
+    }
+
+    /// Asks for text after the prompt, up to `n_tokens` or as many as the context has room for, if it is not what was
+    /// asked for last.
+    pub(super) fn want_text(&mut self, n_tokens: usize) {
+        let (Some(model), Some(resolved)) = (&self.model, self.resolved()) else {
+            return;
+        };
+        let spec = resolved.spec.of_prompt();
+        let room = model.spec.n_ctx.saturating_sub(spec.n_prompt);
+        let n_tokens = n_tokens.min(room.max(1));
+        let is_asked = matches!(&self.text.wanted, Some((_, asked, n))
+            if **asked == spec && *n == n_tokens);
+        if !is_asked || self.text.stopped {
+            let spec = Arc::new(spec);
+            let text = self.worker.write(model, Arc::clone(&spec), n_tokens);
+            self.text.submitted(text, spec, n_tokens);
+        }
+    }
+
+    pub(super) fn stop_text(&mut self) {
+        self.worker.cancel_text();
+        self.text.stop();
+    }
+
+    pub(super) fn forget_text(&mut self) {
+        self.worker.cancel_text();
+        self.text = LiveText::default();
     }
 
     pub(super) fn resolved(&self) -> Option<&Resolved> {

@@ -11,6 +11,7 @@ use super::palette::Palette;
 use super::prompt_bar::PromptBar;
 use super::sheets::{Answer, Sheet};
 use super::status_bar::StatusBar;
+use super::text_strip::TextStrip;
 use super::token_strip::TokenStrip;
 use super::views::States;
 use super::welcome::FirstSteps;
@@ -28,6 +29,7 @@ pub(super) struct UiState {
     pub views: States,
     pub prompts: PromptBar,
     pub tokens: TokenStrip,
+    pub text: TextStrip,
     pub palette: Option<Palette>,
     pub sheet: Option<Sheet>,
     pub answer: Option<Answer>,
@@ -68,6 +70,7 @@ impl Default for UiState {
             views: States::default(),
             prompts: PromptBar::default(),
             tokens: TokenStrip::default(),
+            text: TextStrip::default(),
             palette: None,
             sheet: None,
             answer: None,

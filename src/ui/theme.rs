@@ -70,6 +70,10 @@ pub struct Theme {
     /// A dark or light seam that keeps marks readable on a map.
     pub mark_seam: Color32,
 
+    /// Fill and outline of tokens that the model wrote and that are part of the text.
+    pub generated_fill: Color32,
+    pub generated_line: Color32,
+
     /// Bars and values of the unedited run, and of the edited one.
     pub bar_before: Color32,
     pub bar_after: Color32,
@@ -131,6 +135,8 @@ pub const DARK: Theme = Theme {
     hover_stroke: Color32::from_rgb(255, 255, 255),
     selection_stroke: Color32::from_rgb(94, 173, 255),
     mark_seam: Color32::from_rgb(8, 10, 13),
+    generated_fill: Color32::from_rgb(18, 52, 48),
+    generated_line: Color32::from_rgb(52, 134, 120),
     bar_before: Color32::from_rgb(110, 122, 138),
     bar_after: Color32::from_rgb(94, 173, 255),
     series: SERIES_DARK,
@@ -168,6 +174,8 @@ pub const LIGHT: Theme = Theme {
     hover_stroke: Color32::from_rgb(20, 24, 30),
     selection_stroke: Color32::from_rgb(9, 95, 190),
     mark_seam: Color32::from_rgb(255, 255, 255),
+    generated_fill: Color32::from_rgb(218, 242, 236),
+    generated_line: Color32::from_rgb(58, 144, 126),
     bar_before: Color32::from_rgb(142, 152, 166),
     bar_after: Color32::from_rgb(9, 95, 190),
     series: SERIES_LIGHT,
@@ -360,6 +368,8 @@ mod tests {
                 (theme.text, theme.pressed),
                 (theme.warn, theme.warn_fill),
                 (theme.text, theme.warn_fill),
+                (theme.text, theme.generated_fill),
+                (theme.text_weak, theme.generated_fill),
                 (theme.error, theme.error_fill),
                 (theme.text, theme.error_fill),
                 (theme.warn, theme.panel_bg),
@@ -383,6 +393,7 @@ mod tests {
             for mark in theme.series.iter().chain([
                 &theme.hover_stroke,
                 &theme.selection_stroke,
+                &theme.generated_line,
                 &theme.text_stale,
             ]) {
                 let ratio = contrast(*mark, theme.panel_bg);

@@ -18,8 +18,8 @@ use crate::experiment::resolve::{BosState, Resolved};
 use crate::model::tokenizer::Piece;
 use crate::session::ReadPosition;
 
-const CHIP_HEIGHT: f32 = 24.0;
-const GAP: f32 = 2.0;
+pub(super) const CHIP_HEIGHT: f32 = 24.0;
+pub(super) const GAP: f32 = 2.0;
 /// A chip is never wider: a token may be a whole line of spaces.
 const MAX_WIDTH: f32 = 240.0;
 
@@ -103,19 +103,7 @@ impl TokenStrip {
 }
 
 fn measure(resolved: &Resolved, ui: &egui::Ui) -> Vec<Column> {
-    let font = font();
-    let width = |piece: Option<&Piece>| {
-        let Some(piece) = piece else {
-            return 0.0;
-        };
-        let text = shown(piece);
-        let ink: f32 = ui.fonts_mut(|fonts| {
-            text.chars()
-                .map(|letter| fonts.glyph_width(&font, letter))
-                .sum()
-        });
-        (ink + 2.0 * 6.0).clamp(CHIP_HEIGHT, MAX_WIDTH)
-    };
+    let width = |piece: Option<&Piece>| piece.map_or(0.0, |piece| chip_width(&piece.text, ui));
     let contrast = resolved.contrast_tokens.as_deref().unwrap_or_default();
     let mut left = 0.0;
     pairs(resolved.tokens.len(), resolved.alignment.as_ref())
@@ -134,6 +122,18 @@ fn measure(resolved: &Resolved, ui: &egui::Ui) -> Vec<Column> {
             column
         })
         .collect()
+}
+
+/// How wide the chip of a token's text is.
+pub(super) fn chip_width(text: &str, ui: &egui::Ui) -> f32 {
+    let font = font();
+    let ink: f32 = ui.fonts_mut(|fonts| {
+        shown(text)
+            .chars()
+            .map(|letter| fonts.glyph_width(&font, letter))
+            .sum()
+    });
+    (ink + 2.0 * 6.0).clamp(CHIP_HEIGHT, MAX_WIDTH)
 }
 
 /// The columns' tokens. Between common prefix and common suffix tokens stand over each other without being partners.
@@ -156,7 +156,12 @@ fn pairs(len_a: usize, alignment: Option<&Alignment>) -> Vec<(Option<usize>, Opt
         let b = al.len_b - al.suffix + i;
         (Some(a), Some(b), true)
     });
-    prefix.chain(middle).chain(suffix).collect()
+    let generated = (al.len_a..len_a).map(|a| (Some(a), None, false));
+    prefix
+        .chain(middle)
+        .chain(suffix)
+        .chain(generated)
+        .collect()
 }
 
 fn column_ui(cx: &Context<'_>, column: &Column, origin: egui::Pos2, ui: &mut egui::Ui) {
@@ -196,12 +201,15 @@ fn chip_a(
     let is_read = cx.has_logits && index == cx.resolved.spec.position;
     let hovered = matches!(cx.focus.hovered_positions(), Some((q, k)) if q == index || k == index);
     let odd = bos_problem(cx.resolved, index);
+    let is_generated = index >= cx.resolved.spec.n_prompt;
     let fill = if hovered || response.hovered() {
         theme.hover
     } else if is_read {
         theme.accent_fill
     } else if odd.is_some() {
         theme.warn_fill
+    } else if is_generated {
+        theme.generated_fill
     } else {
         theme.surface
     };
@@ -211,16 +219,18 @@ fn chip_a(
         theme.accent
     } else if odd.is_some() {
         theme.warn
+    } else if is_generated {
+        theme.generated_line
     } else {
         theme.line
     };
-    let unpaired = !column.paired && cx.resolved.alignment.is_some();
+    let unpaired = !column.paired && cx.resolved.alignment.is_some() && !is_generated;
     let color = if piece.special || unpaired {
         theme.text_weak
     } else {
         theme.text
     };
-    paint(ui, rect, fill, outline, &shown(piece), color);
+    paint(ui, rect, fill, outline, &piece.text, color);
     if is_read {
         // A bar under the chip: the read position does not rest on colour alone.
         let bar = Rect::from_min_max(
@@ -230,7 +240,12 @@ fn chip_a(
         ui.painter().rect_filled(bar, 1.0, theme.accent);
     }
     response.widget_info(|| {
-        let name = format!("Token {index} {}", piece.text);
+        let kind = if is_generated {
+            "Generated token"
+        } else {
+            "Token"
+        };
+        let name = format!("{kind} {index} {}", piece.text);
         egui::WidgetInfo::selected(egui::Role::Button, true, is_read, name)
     });
     let response = response.on_hover_ui(|ui| {
@@ -240,6 +255,9 @@ fn chip_a(
         }
         if unpaired {
             ui.weak(unpaired_reason(cx.resolved));
+        }
+        if is_generated {
+            ui.weak("Written by the model");
         }
         if cx.has_logits {
             ui.weak(if is_read {
@@ -287,7 +305,7 @@ fn chip_b(
     } else {
         theme.panel_bg
     };
-    paint(ui, rect, fill, outline, &shown(piece), color);
+    paint(ui, rect, fill, outline, &piece.text, color);
     response.widget_info(|| {
         let name = format!("Token {index} of B {}", piece.text);
         egui::WidgetInfo::labeled(egui::Role::Label, true, name)
@@ -346,7 +364,12 @@ fn paint(
         egui::Stroke::new(1.0, outline),
         egui::StrokeKind::Inside,
     );
-    let galley = ui.painter().layout_no_wrap(text.to_owned(), font(), color);
+    paint_text(ui, rect, text, color);
+}
+
+/// A token's text in the middle of its chip.
+pub(super) fn paint_text(ui: &egui::Ui, rect: Rect, text: &str, color: egui::Color32) {
+    let galley = ui.painter().layout_no_wrap(shown(text), font(), color);
     let at = rect.center() - galley.size() / 2.0;
     let inner = rect.shrink(3.0);
     ui.painter()
@@ -385,10 +408,8 @@ fn details(ui: &mut egui::Ui, index: usize, piece: &Piece) {
 }
 
 /// A token's text with what is invisible made visible.
-fn shown(piece: &Piece) -> String {
-    piece
-        .text
-        .chars()
+fn shown(text: &str) -> String {
+    text.chars()
         .map(|letter| match letter {
             ' ' => '·',
             '\n' => '↵',
@@ -425,6 +446,8 @@ mod tests {
             }
         }
         assert_eq!(pairs(2, None).len(), 2);
+        let generated = &pairs(7, Some(&alignment))[5..];
+        assert_eq!(generated, [(Some(5), None, false), (Some(6), None, false)]);
     }
 
     #[test]
@@ -448,12 +471,6 @@ mod tests {
 
     #[test]
     fn whitespace_is_visible() {
-        let piece = Piece {
-            id: 1,
-            text: " a\n\t".into(),
-            bytes: b" a\n\t".to_vec(),
-            special: false,
-        };
-        assert_eq!(shown(&piece), "·a↵→");
+        assert_eq!(shown(" a\n\t"), "·a↵→");
     }
 }

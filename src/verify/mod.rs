@@ -310,6 +310,8 @@ fn prompt(model: &Model) -> RunSpec {
     ids.truncate(MOST_TOKENS.min(model.spec.n_ctx));
     let last = ids.len() - 1;
     RunSpec {
+        n_prompt: ids.len(),
+        reach: ids.len(),
         ids: ids.into(),
         contrast: None,
         edits: Vec::new(),

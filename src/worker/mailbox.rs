@@ -26,6 +26,15 @@ pub(super) struct Taken<T> {
     pub(super) generation: u64,
 }
 
+/// What there is to do.
+#[derive(Debug)]
+pub(super) enum Next<T> {
+    Request(Taken<T>),
+    /// No request waits, and there is something else.
+    Other,
+    Closed,
+}
+
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
         Self {
@@ -66,19 +75,27 @@ impl<T> Mailbox<T> {
 
     /// Waits for a request; `None` once closed. Whoever takes one is done with it when it asks for the next.
     pub(super) fn take(&self) -> Option<Taken<T>> {
+        match self.take_or(|| false) {
+            Next::Request(taken) => Some(taken),
+            Next::Other | Next::Closed => None,
+        }
+    }
+
+    /// Waits for a request, or until there is something else to do: that is asked now, and when this is [woken](Self::wake).
+    pub(super) fn take_or(&self, other: impl Fn() -> bool) -> Next<T> {
         let mut state = self.lock();
         state.done_at = Some(Instant::now());
         self.changed.notify_all();
         loop {
             if state.closed {
-                return None;
+                return Next::Closed;
             }
-            if let Some(request) = state.waiting.take() {
+            if let Some(taken) = state.take() {
+                return Next::Request(taken);
+            }
+            if other() {
                 state.done_at = None;
-                return Some(Taken {
-                    request,
-                    generation: state.generation,
-                });
+                return Next::Other;
             }
             state = self
                 .changed
@@ -116,6 +133,22 @@ impl<T> Mailbox<T> {
         state.waiting.is_none() && state.done_at.is_some()
     }
 
+    /// The request that waits.
+    pub(super) fn take_waiting(&self) -> Option<Taken<T>> {
+        self.lock().take()
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lock().waiting.is_some()
+    }
+
+    /// Makes whoever waits look whether there is something else to do.
+    pub(super) fn wake(&self) {
+        // With the lock: nobody is between looking and waiting.
+        let _state = self.lock();
+        self.changed.notify_all();
+    }
+
     /// Whether nothing newer has come since `generation` was taken.
     pub(super) fn is_current(&self, generation: u64) -> bool {
         self.lock().generation == generation
@@ -124,6 +157,17 @@ impl<T> Mailbox<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // The state is whole between any two statements, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn take(&mut self) -> Option<Taken<T>> {
+        let request = self.waiting.take()?;
+        self.done_at = None;
+        Some(Taken {
+            request,
+            generation: self.generation,
+        })
     }
 }
 
@@ -153,6 +197,24 @@ mod tests {
             assert!(next.join().unwrap());
         });
         assert!(!mailbox.wait_for_quiet(QUIET), "closed");
+    }
+
+    #[test]
+    fn a_request_goes_before_something_else_which_is_seen_when_it_is_woken() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let mailbox = Mailbox::default();
+        mailbox.put(1);
+        assert!(matches!(mailbox.take_or(|| true), Next::Request(_)));
+        assert!(matches!(mailbox.take_or(|| true), Next::Other));
+        let other = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| mailbox.take_or(|| other.load(Ordering::SeqCst)));
+            other.store(true, Ordering::SeqCst);
+            mailbox.wake();
+            assert!(matches!(next.join().unwrap(), Next::Other));
+        });
+        mailbox.close();
+        assert!(matches!(mailbox.take_or(|| true), Next::Closed));
     }
 
     #[test]

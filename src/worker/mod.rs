@@ -1,14 +1,17 @@
-//! The background threads: load models, run experiments, and check models when nothing else is to be done, while the window
-//! keeps drawing.
+//! The background threads: load models, run experiments and generate text, and check models when nothing else is to be
+//! done, while the window keeps drawing.
 //!
 //! The window submits what it wants now ([`Worker::submit`]); a newer request replaces a waiting one and stops a running
 //! one at its next layer. Results come back as [`Event`]s, folded into [`Live`], which is what the views read.
 
 mod live;
 mod mailbox;
+mod text;
 mod threads;
+mod writer;
 
 pub use live::{Live, LiveLayer, LivePass};
+pub use text::{LineState, LiveLine, LiveText, TextId, TextToken};
 pub use threads::Wake;
 
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use self::mailbox::Mailbox;
 use self::threads::{Outbox, RunRequest};
+use self::writer::TextRequest;
 
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
@@ -80,6 +84,29 @@ pub enum Event {
         model: Arc<Model>,
         message: String,
     },
+    /// A token of a text is there: new, or known from before.
+    Token {
+        text: TextId,
+        side: Side,
+        /// 0 is the first after the prompt.
+        index: usize,
+        token: TextToken,
+    },
+    /// One side of a text is complete.
+    LineDone {
+        text: TextId,
+        side: Side,
+        n_tokens: usize,
+        /// By a token of the model, not by the number of tokens.
+        ended: bool,
+        /// A token's, the first left out.
+        millis: Option<f64>,
+    },
+    LineFailed {
+        text: TextId,
+        side: Side,
+        message: String,
+    },
 }
 
 /// The window's handle on the background threads. One runs experiments, one loads models, one checks them; they live as long
@@ -88,6 +115,7 @@ pub enum Event {
 pub struct Worker {
     next: u64,
     runs: Arc<Mailbox<RunRequest>>,
+    texts: Arc<Mailbox<TextRequest>>,
     loads: Arc<Mailbox<String>>,
     checks: Arc<Mailbox<Arc<Model>>>,
     events: Receiver<Event>,
@@ -107,12 +135,14 @@ impl Worker {
         let (sender, events) = sync_channel(EVENTS);
         let outbox = Outbox { sender, wake };
         let runs = Arc::new(Mailbox::default());
+        let texts = Arc::new(Mailbox::default());
         let loads = Arc::new(Mailbox::default());
         let checks = Arc::new(Mailbox::default());
-        threads::start(outbox, &runs, &loads, &checks, hub)?;
+        threads::start(outbox, &runs, &texts, &loads, &checks, hub)?;
         Ok(Self {
             next: 0,
             runs,
+            texts,
             loads,
             checks,
             events,
@@ -154,6 +184,25 @@ impl Worker {
         self.checks.put(Arc::clone(model));
     }
 
+    /// Asks for up to `n_tokens` after a prompt, without its edits and with them; it replaces any that is waiting or
+    /// under way. It is generated while no run is wanted: a run goes first, and the text goes on after it.
+    pub fn write(&mut self, model: &Arc<Model>, spec: Arc<RunSpec>, n_tokens: usize) -> TextId {
+        self.next += 1;
+        let text = TextId(self.next);
+        self.texts.put(TextRequest {
+            text,
+            model: Arc::clone(model),
+            spec,
+            n_tokens,
+        });
+        self.runs.wake();
+        text
+    }
+
+    pub fn cancel_text(&mut self) {
+        self.texts.cancel();
+    }
+
     /// The events since the last call, oldest first. Never waits.
     pub fn poll(&mut self) -> Vec<Event> {
         self.events.try_iter().collect()
@@ -168,6 +217,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.runs.close();
+        self.texts.close();
         self.loads.close();
         self.checks.close();
     }

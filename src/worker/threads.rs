@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use super::mailbox::{Mailbox, Taken};
+use super::mailbox::{Mailbox, Next, Taken};
+use super::writer::{TextRequest, Writer};
 use super::{Event, RunId};
 use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
@@ -59,13 +60,14 @@ impl Outbox {
 pub(super) fn start(
     outbox: Outbox,
     runs: &Arc<Mailbox<RunRequest>>,
+    texts: &Arc<Mailbox<TextRequest>>,
     loads: &Arc<Mailbox<String>>,
     checks: &Arc<Mailbox<Arc<Model>>>,
     hub: Hub,
 ) -> std::io::Result<()> {
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
-    let (to_runs, for_runs) = (outbox.clone(), Arc::clone(runs));
-    thread("experiments").spawn(move || run_experiments(&to_runs, &for_runs))?;
+    let (to_runs, for_runs, texts) = (outbox.clone(), Arc::clone(runs), Arc::clone(texts));
+    thread("experiments").spawn(move || run_experiments(&to_runs, &for_runs, &texts))?;
     let (to_loads, for_loads) = (outbox.clone(), Arc::clone(loads));
     thread("loading").spawn(move || load_models(&to_loads, &for_loads, &hub))?;
     let (runs, checks) = (Arc::clone(runs), Arc::clone(checks));
@@ -73,10 +75,48 @@ pub(super) fn start(
     Ok(())
 }
 
-fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
-    let mut engine: Option<Engine> = None;
-    let mut overviews = Overviews::default();
-    while let Some(taken) = mailbox.take() {
+/// Runs come first; text goes on, token by token, while none is wanted.
+fn run_experiments(outbox: &Outbox, runs: &Mailbox<RunRequest>, texts: &Mailbox<TextRequest>) {
+    let mut bench = Bench::default();
+    let mut writer = Writer::default();
+    loop {
+        let has_text = writer.generation().is_some();
+        match runs.take_or(|| has_text || texts.is_waiting()) {
+            Next::Request(taken) => bench.run(outbox, runs, taken),
+            Next::Other => {
+                if let Some(Taken {
+                    request,
+                    generation,
+                }) = texts.take_waiting()
+                {
+                    writer.take(request, generation);
+                }
+                bench.write(outbox, runs, texts, &mut writer);
+            }
+            Next::Closed => return,
+        }
+    }
+}
+
+/// The engine of the newest model, and the pooled maps of its runs.
+#[derive(Default)]
+struct Bench {
+    engine: Option<Engine>,
+    overviews: Overviews,
+}
+
+impl Bench {
+    /// Kept runs belong to their model.
+    fn engine_of(&mut self, model: &Arc<Model>) -> Engine {
+        let kept = self.engine.take();
+        kept.filter(|engine| Arc::ptr_eq(engine.model(), model))
+            .unwrap_or_else(|| {
+                self.overviews = Overviews::default();
+                Engine::new(Arc::clone(model))
+            })
+    }
+
+    fn run(&mut self, outbox: &Outbox, runs: &Mailbox<RunRequest>, taken: Taken<RunRequest>) {
         let Taken {
             request:
                 RunRequest {
@@ -87,29 +127,21 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
                 },
             generation,
         } = taken;
-        // Kept runs belong to their model.
-        let mut current = engine
-            .take()
-            .filter(|engine| Arc::ptr_eq(engine.model(), &model))
-            .unwrap_or_else(|| {
-                overviews = Overviews::default();
-                Engine::new(model)
-            });
+        let mut engine = self.engine_of(&model);
         let mut reporter = Reporter {
             outbox,
-            mailbox,
+            mailbox: runs,
             generation,
             run,
-            overviews: &mut overviews,
+            overviews: &mut self.overviews,
             looked_at,
         };
-        let result = catch(|| current.run(&spec, &mut reporter));
-        match result {
+        match catch(|| engine.run(&spec, &mut reporter)) {
             Ok(outcome) => {
                 match outcome {
                     Ok(_) => outbox.send(Event::RunDone {
                         run,
-                        kept_bytes: current.kept_bytes(),
+                        kept_bytes: engine.kept_bytes(),
                     }),
                     Err(RunError::Stopped) => {}
                     Err(error) => outbox.send(Event::RunFailed {
@@ -117,15 +149,47 @@ fn run_experiments(outbox: &Outbox, mailbox: &Mailbox<RunRequest>) {
                         message: error.to_string(),
                     }),
                 }
-                engine = Some(current);
+                self.engine = Some(engine);
             }
             // The kept runs may be half made: they go with the engine.
             Err(panic) => outbox.send(Event::RunFailed {
                 run,
-                message: format!(
-                    "the run broke off on a fault of the program ({panic}); please report it"
-                ),
+                message: broke_off("the run", &panic),
             }),
+        }
+    }
+
+    /// A token more of the text that is wanted, if it still is.
+    fn write(
+        &mut self,
+        outbox: &Outbox,
+        runs: &Mailbox<RunRequest>,
+        texts: &Mailbox<TextRequest>,
+        writer: &mut Writer,
+    ) {
+        let Some((generation, model)) = writer.generation().zip(writer.model().cloned()) else {
+            return;
+        };
+        if !texts.is_current(generation) {
+            writer.drop_work();
+            return;
+        }
+        let mut engine = self.engine_of(&model);
+        let mut go_on = || texts.is_current(generation) && !runs.is_waiting();
+        let advanced =
+            catch(|| writer.advance(&mut engine, &mut go_on, &|event| outbox.send(event)));
+        match advanced {
+            Ok(()) => self.engine = Some(engine),
+            Err(panic) => {
+                for (text, side) in writer.under_way() {
+                    outbox.send(Event::LineFailed {
+                        text,
+                        side,
+                        message: broke_off("the text", &panic),
+                    });
+                }
+                writer.forget();
+            }
         }
     }
 }
@@ -226,9 +290,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
             },
             Err(panic) => Event::LoadFailed {
                 source,
-                message: format!(
-                    "loading broke off on a fault of the program ({panic}); please report it"
-                ),
+                message: broke_off("loading", &panic),
             },
         };
         outbox.send(event);
@@ -290,11 +352,13 @@ fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<Ru
             Ok(Err(message)) => Event::CheckFailed { model, message },
             Err(panic) => Event::CheckFailed {
                 model,
-                message: format!(
-                    "the check broke off on a fault of the program ({panic}); please report it"
-                ),
+                message: broke_off("the check", &panic),
             },
         };
         outbox.send(event);
     }
+}
+
+fn broke_off(what: &str, panic: &str) -> String {
+    format!("{what} broke off on a fault of the program ({panic}); please report it")
 }

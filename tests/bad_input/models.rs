@@ -404,6 +404,8 @@ fn a_spec_made_by_hand_is_checked_too() {
     let model = speaking();
     let spec = RunSpec {
         ids: vec![1, 2].into(),
+        n_prompt: 2,
+        reach: 2,
         contrast: Some(vec![1, u32::MAX].into()),
         edits: vec!["L0H0=resample".parse().unwrap()],
         position: 1,

@@ -29,7 +29,13 @@ impl Parser {
     fn run(&self, input: &[u8]) -> Parsed {
         // As the program does: a panic that is caught prints nothing, and makes no trace to be counted here.
         static HOOK: std::sync::Once = std::sync::Once::new();
-        HOOK.call_once(headscope::panics::log_uncaught);
+        HOOK.call_once(|| {
+            headscope::panics::log_uncaught();
+            // What is not caught is still to be seen.
+            let _ = tracing_subscriber::fmt()
+                .with_writer(std::io::stderr)
+                .try_init();
+        });
         let started = Instant::now();
         let (result, peak) = peak_of(|| catch_unwind(AssertUnwindSafe(|| (self.parse)(input))));
         let shown = || String::from_utf8_lossy(&input[..input.len().min(4096)]).into_owned();

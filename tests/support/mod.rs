@@ -38,6 +38,8 @@ pub(crate) fn every_fixture_model() -> Vec<(String, Arc<Model>)> {
 pub(crate) fn run_spec(ids: &[u32], edits: &[&str]) -> RunSpec {
     RunSpec {
         ids: ids.into(),
+        n_prompt: ids.len(),
+        reach: ids.len(),
         contrast: None,
         edits: edits.iter().map(|edit| edit.parse().unwrap()).collect(),
         position: ids.len() - 1,

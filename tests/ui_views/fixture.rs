@@ -68,6 +68,8 @@ impl Fixture {
         let ids: Arc<[u32]> = tokens.iter().map(|piece| piece.id).collect();
         let spec = RunSpec {
             ids,
+            n_prompt: n_tokens,
+            reach: n_tokens,
             contrast: None,
             edits: Vec::new(),
             position: n_tokens - 1,

@@ -237,6 +237,8 @@ mod tests {
     fn spec(edits: &[&str]) -> Arc<RunSpec> {
         Arc::new(RunSpec {
             ids: vec![1, 2, 3].into(),
+            n_prompt: 3,
+            reach: 3,
             contrast: None,
             edits: edits.iter().map(|edit| edit.parse().unwrap()).collect(),
             position: 2,
