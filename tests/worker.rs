@@ -72,7 +72,7 @@ fn of_many_requests_the_newest_is_answered() {
     finish(&mut worker, &mut live, newest);
     assert!(live.complete && live.error.is_none());
     let expected = {
-        let mut engine = headscope::experiment::engine::Engine::new(Arc::clone(&model));
+        let mut engine = Engine::new(Arc::clone(&model));
         let outcome = engine.run(
             &spec(&["L0H1=scale(199)"]),
             &mut headscope::experiment::engine::Unwatched,
