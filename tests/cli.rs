@@ -984,7 +984,15 @@ fn text_that_cannot_be_generated_is_refused_with_the_reason() {
 #[test]
 fn a_session_may_go_on_after_its_prompt() {
     let program = Program::new();
-    let text = program.json(&["generate", "demo", "--tokens", "4", "--edit", "L1H3=mean"]);
+    let arguments = [
+        "--prompt",
+        "One day, Tom",
+        "--tokens",
+        "4",
+        "--edit",
+        "L1H3=mean",
+    ];
+    let text = program.json(&[&["generate", "demo"], &arguments[..]].concat());
     let tokens = text["after"]["tokens"].as_array().unwrap();
     let ids: Vec<&Value> = tokens.iter().map(|token| &token["id"]).collect();
     let n_prompt = text["tokens"].as_array().unwrap().len();

@@ -244,7 +244,14 @@ fn logit(value: Option<f32>) -> String {
 }
 
 fn percent(value: Option<f32>) -> String {
-    value.map_or_else(|| "–".into(), |value| format!("{:.2} %", value * 100.0))
+    value.map_or_else(
+        || "–".into(),
+        |value| match value * 100.0 {
+            // As wide as the others.
+            all if all >= 99.995 => "100.0 %".into(),
+            percent => format!("{percent:.2} %"),
+        },
+    )
 }
 
 /// Width by characters: `format!` pads that way too, but cannot cut.
@@ -266,6 +273,10 @@ mod tests {
     fn texts_are_cut_and_padded_by_characters() {
         assert_eq!(pad("ünï", 5), "ünï  ");
         assert_eq!(pad("abcdef", 5), "abcd…");
+        assert_eq!(
+            [0.99994, 0.999_96].map(|p| percent(Some(p))),
+            ["99.99 %", "100.0 %"]
+        );
         assert_eq!(quoted(" a\n\"b'"), "` a\\n\"b'`");
     }
 }
