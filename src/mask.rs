@@ -74,7 +74,7 @@ impl Mask {
     /// The mask between blocks of so many tokens: which blocks of keys a block of queries sees anything of.
     #[must_use]
     pub fn of_blocks(self, size: usize) -> Self {
-        let reach = |tokens: usize| (tokens + size - 1) / size;
+        let reach = |tokens: usize| tokens.div_ceil(size);
         Self {
             before: self.before.map(reach),
             after: self.after.map(reach),

@@ -1008,7 +1008,7 @@ fn a_session_may_go_on_after_its_prompt() {
             "edits": [{"edit": "L1H3=mean"}], "continuation": {"ids": ids, "step": step},
         })
     };
-    for step in 0..4 {
+    for (step, token) in tokens.iter().enumerate().take(4) {
         let name = format!("{step}.headscope.json");
         program.write(&name, &session(step).to_string());
         let run = program.json(&["run", &name]);
@@ -1016,8 +1016,8 @@ fn a_session_may_go_on_after_its_prompt() {
         assert_eq!(run["tokens"].as_array().unwrap().len(), n_prompt + step);
         // The run of the text up to there is the step's own.
         let top = &run["after"]["top"][0];
-        assert_eq!(top["id"], tokens[step]["id"], "step {step}");
-        let difference = top["logit"].as_f64().unwrap() - tokens[step]["logit"].as_f64().unwrap();
+        assert_eq!(top["id"], token["id"], "step {step}");
+        let difference = top["logit"].as_f64().unwrap() - token["logit"].as_f64().unwrap();
         assert!(difference.abs() < 1e-4, "step {step}: {difference}");
         // Text begins after the prompt, wherever the session is.
         let again = program.json(&["generate", &name, "--tokens", "4"]);

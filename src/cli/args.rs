@@ -15,7 +15,7 @@ use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
 #[command(name = "headscope", version, args_conflicts_with_subcommands = true)]
 pub(super) struct Cli {
     /// Opens the window with a session (NAME.headscope.json) or a model: `demo`, a folder, a .safetensors, a .gguf, or a
-    /// hub id (owner/name[@revision])
+    /// hub id (owner/name, owner/name@revision)
     #[arg(value_name = "SESSION | MODEL")]
     pub(super) target: Option<String>,
     #[command(subcommand)]
@@ -125,7 +125,7 @@ pub(super) struct VerifyArgs {
 /// A model or session, and the experiment.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, a hub id (owner/name[@revision]), or a session
+    /// `demo`, a folder, a .safetensors, a sharded index, a .gguf, a hub id (owner/name, owner/name@revision), or a session
     /// (NAME.headscope.json)
     #[arg(value_name = "MODEL | SESSION")]
     pub(super) target: String,

@@ -35,6 +35,7 @@ pub(super) struct Report {
 
 /// One text.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of the JSON")]
 pub(super) struct Text {
     /// Without the end-of-text token.
     pub(super) text: String,

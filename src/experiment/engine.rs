@@ -251,13 +251,13 @@ impl Engine {
         let started = Instant::now();
         let n_layers = self.model.spec.n_layers;
         // What belongs to another prompt gives way before the new run grows.
-        let (mut run, restarted_at) = match self.own.take().filter(|run| run.ids == spec.ids) {
-            Some(run) => (run, n_layers),
-            None => {
-                self.edited = None;
-                let on_layer = &mut |maps: &_| watch.layer(Side::Before, maps);
-                (self.whole(&spec.ids, on_layer)?, 0)
-            }
+        let kept = self.own.take().filter(|run| run.ids == spec.ids);
+        let (mut run, restarted_at) = if let Some(run) = kept {
+            (run, n_layers)
+        } else {
+            self.edited = None;
+            let on_layer = &mut |maps: &_| watch.layer(Side::Before, maps);
+            (self.whole(&spec.ids, on_layer)?, 0)
         };
         let logits = run.logits_at(&self.model, spec.position)?;
         let pass = run.pass(logits, restarted_at, started);

@@ -52,6 +52,7 @@ pub struct RunSpec {
 
 impl RunSpec {
     /// The same without generated tokens, read at the prompt's last.
+    #[must_use]
     pub fn of_prompt(&self) -> Self {
         Self {
             ids: self.ids[..self.n_prompt].into(),

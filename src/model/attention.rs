@@ -410,7 +410,7 @@ mod tests {
             let kv = head * a.n_kv_heads / a.n_heads;
             for query in 0..n {
                 let mut row = vec![f64::NEG_INFINITY; n];
-                for key in 0..n {
+                for (key, score) in row.iter_mut().enumerate() {
                     let knocked = changes
                         .knockouts
                         .is_some_and(|edges| edges.contains(&Edge { head, query, key }));
@@ -423,9 +423,9 @@ mod tests {
                                 * f64::from(keys.k[key * stride + kv * dh + i])
                         })
                         .sum();
-                    let score = dot * f64::from(a.scale);
-                    row[key] = a.cap.map_or(score, |cap| {
-                        f64::from(cap) * (score / f64::from(cap)).tanh()
+                    let scaled = dot * f64::from(a.scale);
+                    *score = a.cap.map_or(scaled, |cap| {
+                        f64::from(cap) * (scaled / f64::from(cap)).tanh()
                     });
                 }
                 let at = (head * n + query) * n;
@@ -455,7 +455,8 @@ mod tests {
     fn close(found: &[f32], expected: &[f32], what: &str) {
         assert_eq!(found.len(), expected.len(), "{what}");
         for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-            assert!(a == b || (a - b).abs() < 2e-5, "{what} {i}: {a} and {b}");
+            let same = a.to_bits() == b.to_bits() || (a - b).abs() < 2e-5;
+            assert!(same, "{what} {i}: {a} and {b}");
         }
     }
 

@@ -222,7 +222,9 @@ impl Source {
             values.drain(..rows.start * n_in);
         }
         if self.plus != 0.0 {
-            values.iter_mut().for_each(|value| *value += self.plus);
+            for value in &mut values {
+                *value += self.plus;
+            }
         }
         values
     }

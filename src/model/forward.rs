@@ -129,7 +129,9 @@ impl<'a> Forward<'a> {
         let embedded = rows_of(&model.embed, ids.iter().map(|id| *id as usize))?;
         if let Some(scale) = model.spec.embed_scale {
             in_place(&embedded, |values| {
-                values.iter_mut().for_each(|x| *x *= scale as f32);
+                for x in values {
+                    *x *= scale as f32;
+                }
             })?;
         }
         let mut resid = self.site(Site::Embed, embedded)?;

@@ -119,7 +119,11 @@ mod tests {
                     let expected = if add { sum + 1.0 } else { sum };
                     assert!((out[row * 7 + column] - expected).abs() < 1e-5);
                 }
-                assert!(out[row * 7 + 5..(row + 1) * 7].iter().all(|x| *x == 1.0));
+                assert!(
+                    out[row * 7 + 5..(row + 1) * 7]
+                        .iter()
+                        .all(|x| x.to_bits() == 1.0_f32.to_bits())
+                );
             }
         }
     }

@@ -188,7 +188,7 @@ impl Transformer {
         past.layers.first().map_or(0, |layer| layer.k.len() / width)
     }
 
-    /// The sites whose records [`Past::append`] takes up.
+    /// The sites whose records [`Self::append`] takes up.
     pub fn past_sites(&self) -> impl Iterator<Item = Site> {
         (0..self.spec.n_layers)
             .flat_map(|layer| [self.key_part(layer), Part::V].map(|part| Site::Block(layer, part)))

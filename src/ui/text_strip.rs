@@ -146,9 +146,9 @@ impl TextStrip {
                 cx.actions.push(Action::Run(command));
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                self.steps(cx, ui);
+                Self::steps(cx, ui);
                 ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
-                    let (text, color) = self.state(cx);
+                    let (text, color) = Self::state(cx);
                     ui.add(egui::Label::new(egui::RichText::new(text).color(color)).truncate());
                 });
             });
@@ -156,7 +156,7 @@ impl TextStrip {
     }
 
     /// How far the text is, and what is to be known of it.
-    fn state(&self, cx: &Context<'_>) -> (String, egui::Color32) {
+    fn state(cx: &Context<'_>) -> (String, egui::Color32) {
         let theme = cx.theme;
         let shown = cx.continuation.text();
         let sides = cx.text.sides();
@@ -188,7 +188,7 @@ impl TextStrip {
     }
 
     /// Laid out from the right.
-    fn steps(&self, cx: &Context<'_>, ui: &mut egui::Ui) {
+    fn steps(cx: &Context<'_>, ui: &mut egui::Ui) {
         let step = cx.continuation.text().len();
         let button = |ui: &mut egui::Ui, icon, command: Command, enabled| {
             let keys = command.shortcuts();

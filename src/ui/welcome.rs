@@ -16,22 +16,21 @@ const SAMPLE_IDS: usize = 8;
 
 /// What a model opens with where nothing else is known.
 pub(super) fn first_session(model: &Model) -> Session {
-    let experiment = match model.sample() {
-        Some((prompt, answers)) => Experiment {
+    let experiment = if let Some((prompt, answers)) = model.sample() {
+        Experiment {
             answers,
             ..Experiment::new(prompt)
-        },
-        None => {
-            let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
-            Experiment {
-                position: if model.spec.predicts_in_place() {
-                    // Which of the ids is a mask, nobody says.
-                    ReadPosition::Last
-                } else {
-                    ReadPosition::Usual
-                },
-                ..Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
-            }
+        }
+    } else {
+        let n_tokens = SAMPLE_IDS.min(model.spec.n_vocab).min(model.spec.n_ctx);
+        Experiment {
+            position: if model.spec.predicts_in_place() {
+                // Which of the ids is a mask, nobody says.
+                ReadPosition::Last
+            } else {
+                ReadPosition::Usual
+            },
+            ..Experiment::new(Prompt::Ids((0..n_tokens as u32).collect()))
         }
     };
     let mut session = Session::new(model.source.clone(), experiment);

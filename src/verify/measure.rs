@@ -106,6 +106,10 @@ impl Tally {
     }
 }
 
+#[expect(
+    clippy::float_cmp,
+    reason = "infinities of one sign are equal, and have no difference"
+)]
 fn difference(found: f64, expected: f64) -> f64 {
     // Infinities of one sign are the same.
     if found == expected {

@@ -249,16 +249,15 @@ impl Check {
     /// Notes what a law's check gave, or why the law does not apply.
     fn judge(&mut self, law: Law, check: impl FnOnce(&Ground<'_>) -> Result<Tally, String>) {
         let spec = &self.engine.model().spec;
-        let invariant = match law.exemption(spec) {
-            Some(reason) => Invariant::skipped(law, reason),
-            None => {
-                let ground = Ground {
-                    spec,
-                    precision: Precision::of(self.engine.model().dtype),
-                    activations: &self.activations,
-                };
-                Invariant::judged(law, check(&ground))
-            }
+        let invariant = if let Some(reason) = law.exemption(spec) {
+            Invariant::skipped(law, reason)
+        } else {
+            let ground = Ground {
+                spec,
+                precision: Precision::of(self.engine.model().dtype),
+                activations: &self.activations,
+            };
+            Invariant::judged(law, check(&ground))
         };
         self.report.invariants.push(invariant);
     }

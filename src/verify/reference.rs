@@ -234,6 +234,7 @@ mod format {
 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
+    #[expect(clippy::struct_field_names, reason = "the keys of the file")]
     struct Value {
         site: String,
         index: Vec<usize>,

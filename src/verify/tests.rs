@@ -168,7 +168,9 @@ fn the_heads_and_the_lens_are_compared_with_what_was_run() {
             .into_iter()
             .filter(|a| a.name.ends_with("hook_attn_out"))
             .collect();
-        outs.iter_mut().for_each(|out| out.values.fill(0.125));
+        for out in &mut outs {
+            out.values.fill(0.125);
+        }
         let tally = ground.heads_sum(&Activations::new(outs)).unwrap();
         assert_eq!(tally.wrong, tally.compared, "{name}");
         assert_eq!(tally.first_wrong.unwrap().site, "blocks.0.hook_attn_out");

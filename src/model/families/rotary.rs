@@ -155,13 +155,19 @@ pub(super) fn from_gguf(config: &GgufConfig<'_>, d_head: usize) -> Result<Rotary
             {
                 RotaryScaling::Divisors(divisors)
             }
-            Some(_) => {
-                return Err(ConfigError::Inconsistent {
-                    reason: format!(
+            Some(divisors) => {
+                let reason = if divisors.len() == width / 2 {
+                    format!(
                         "rope_freqs.weight does not hold {} finite frequencies above 0",
                         width / 2
-                    ),
-                });
+                    )
+                } else {
+                    format!(
+                        "rope_freqs.weight has {} values for {width} turned ones",
+                        divisors.len()
+                    )
+                };
+                return Err(ConfigError::Inconsistent { reason });
             }
         },
         "linear" => RotaryScaling::Linear {

@@ -95,7 +95,7 @@ impl Cached {
             }
         } else if !has(SINGLE) {
             let mut ggufs = files(&folder);
-            ggufs.retain(|name| name.ends_with(".gguf"));
+            ggufs.retain(|name| Path::new(name).extension().is_some_and(|e| e == "gguf"));
             return match &ggufs[..] {
                 [] => lacks("its weights"),
                 [one] => State::Complete(folder.join(one)),

@@ -98,12 +98,11 @@ fn held(path: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<File, HubError> 
     let file = File::create(path).map_err(|source| io("write", path, source))?;
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
                 wait(std::time::Duration::from_millis(200), go_on)?;
             }
             // Some network folders know no locks: what is written is checked at the end anyway.
-            Err(fs::TryLockError::Error(_)) => return Ok(file),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => return Ok(file),
         }
     }
 }

@@ -52,6 +52,7 @@ impl HubId {
     }
 
     /// The same model at another revision.
+    #[must_use]
     pub fn at(&self, revision: &str) -> Self {
         Self {
             revision: Some(revision.to_owned()),

@@ -1,5 +1,6 @@
 //! What is said to the hub and what it answers. The only file that touches the network.
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::time::Duration;
 
@@ -260,7 +261,8 @@ fn escaped(path: &str) -> String {
         if plain(byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // Writing to a text does not fail.
+            let _ = write!(escaped, "%{byte:02X}");
         }
         escaped
     })

@@ -274,17 +274,19 @@ impl Parts<'_> {
             let named = &self.config[key];
             // RoBERTa's mask takes the space before it, unless its description says otherwise.
             let lstrip = self.class == Class::Roberta && key == "mask_token";
-            match named.is_object() {
-                true => put(id, named, true),
-                false => put(id, &json!({ "content": text, "lstrip": lstrip }), true),
+            if named.is_object() {
+                put(id, named, true);
+            } else {
+                put(id, &json!({ "content": text, "lstrip": lstrip }), true);
             }
         }
         let more = self.config["additional_special_tokens"].as_array();
         for token in more.into_iter().flatten() {
             if let Some((id, text)) = content(token).and_then(|text| Some((id_of(text)?, text))) {
-                match token.is_object() {
-                    true => put(id, token, true),
-                    false => put(id, &json!({ "content": text }), true),
+                if token.is_object() {
+                    put(id, token, true);
+                } else {
+                    put(id, &json!({ "content": text }), true);
                 }
             }
         }
@@ -341,7 +343,7 @@ fn content(token: &Value) -> Option<&str> {
 fn merges_of(text: &str) -> Result<Vec<[String; 2]>, String> {
     text.lines()
         .enumerate()
-        .filter(|(i, line)| !line.is_empty() && !(*i == 0 && line.starts_with("#version")))
+        .filter(|(i, line)| !(line.is_empty() || *i == 0 && line.starts_with("#version")))
         .map(|(i, line)| {
             let pair = line.split_once(' ').filter(|(left, right)| {
                 !left.is_empty() && !right.is_empty() && !right.contains(' ')
