@@ -6,22 +6,23 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("colormap", &[]),
+    ("compute", &[]),
     ("ids", &[]),
     ("mask", &[]),
     ("prompt", &[]),
     ("pyramid", &["mask"]),
     ("edit", &["ids"]),
-    ("model", &["ids", "mask", "prompt"]),
+    ("model", &["compute", "ids", "mask", "prompt"]),
     ("experiment", &["ids", "mask", "prompt", "edit", "model"]),
     ("figure", &["colormap", "ids", "mask"]),
-    ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
+    ("session", &["colormap", "compute", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "mask", "pyramid"]),
-    ("worker", &["ids", "pyramid", "model", "experiment"]),
-    ("ui", &["colormap", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "figure", "session", "export", "render", "worker"]),
-    ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "figure", "session", "export", "render", "ui"]),
+    ("worker", &["compute", "ids", "pyramid", "model", "experiment"]),
+    ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "figure", "session", "export", "render", "worker"]),
+    ("cli", &["colormap", "compute", "ids", "prompt", "edit", "model", "experiment", "figure", "session", "export", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use headscope::colormap::Colormap;
+use headscope::compute::Dtype;
 use headscope::experiment::Side;
 use headscope::ids::HeadId;
 use headscope::session::file::{self, Problem, Record, Saved};
@@ -55,6 +56,7 @@ fn full() -> Saved {
     };
     let session = Session {
         model: "owner/name@main".into(),
+        dtype: Dtype::Bf16,
         experiment,
         view,
         notes: "notes".into(),

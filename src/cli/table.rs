@@ -21,6 +21,12 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     if !model.stored.eq_ignore_ascii_case(model.dtype) {
         write!(line, " (stored {})", model.stored)?;
     }
+    if let Some(device) = model.device {
+        write!(line, " on {device}")?;
+    }
+    if let Some(difference) = model.dtype_logit_difference {
+        write!(line, ", logits within {difference:.1e} of f32")?;
+    }
     writeln!(out, "{line}")?;
     writeln!(out, "{}", model.fingerprint)?;
     let read = report

@@ -1,7 +1,8 @@
 //! The JSON of session files, version 1, and the way to and from the live types.
 //!
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
-//! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version.
+//! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version, unless it is
+//! written only where it says more than its absence: then files that do not need it open in older programs too.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::file::{Problem, Record, Saved, VERSION, within};
 use super::replay::{self, Numbers};
 use super::{BosRule, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
 use crate::colormap::Colormap;
+use crate::compute::Dtype;
 use crate::edit::{Edit, Op};
 use crate::experiment::Side;
 use crate::ids::HeadId;
@@ -57,6 +59,19 @@ struct Model {
     name: Option<String>,
     #[serde(default)]
     fingerprint: Option<String>,
+    #[serde(default, skip_serializing_if = "DtypeName::is_default")]
+    dtype: DtypeName,
+}
+
+/// What the matrices are kept in; absent, f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DtypeName {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+    Quantized,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -218,6 +233,7 @@ impl Session {
         let Saved { session, record } = saved;
         let super::Session {
             model,
+            dtype,
             experiment,
             view,
             notes,
@@ -238,6 +254,7 @@ impl Session {
                 source: stored_model(model, folder),
                 name: record.map(|record| record.model_name.clone()),
                 fingerprint: record.map(|record| record.fingerprint.clone()),
+                dtype: (*dtype).into(),
             },
             prompt: PromptText::from_live(prompt, record.map(|record| &*record.ids)),
             contrast: contrast.as_ref().map(|contrast| {
@@ -342,6 +359,7 @@ impl Session {
             (_, _, Some(_)) => return Err(Problem::LooseNumbers),
         };
         let session = super::Session {
+            dtype: model.dtype.into(),
             model: live_model(model.source, folder),
             experiment: Experiment {
                 prompt,
@@ -477,6 +495,35 @@ impl ViewOptions {
 fn head(what: &'static str, text: &str) -> Result<HeadId, Problem> {
     text.parse()
         .map_err(|source| Problem::Head { what, source })
+}
+
+impl DtypeName {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<Dtype> for DtypeName {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+            Dtype::Quantized => Self::Quantized,
+        }
+    }
+}
+
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Self {
+        match name {
+            DtypeName::F32 => Self::F32,
+            DtypeName::F16 => Self::F16,
+            DtypeName::Bf16 => Self::Bf16,
+            DtypeName::Quantized => Self::Quantized,
+        }
+    }
 }
 
 impl From<Colormap> for ColormapName {

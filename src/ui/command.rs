@@ -7,6 +7,7 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::layout::Pane;
 use super::menus::Menu;
+use crate::compute::{Device, Dtype};
 use crate::export::ExportView;
 use crate::figure::Format;
 
@@ -16,6 +17,8 @@ pub enum Command {
     OpenModelFolder,
     OpenModelFile,
     OpenDemo,
+    ComputeIn(Dtype),
+    ComputeOn(Device),
     OpenSession,
     CancelLoad,
     Save,
@@ -80,15 +83,14 @@ impl Command {
     /// Every command, in the order of the menus.
     pub fn all() -> Vec<Self> {
         use Command as C;
-        let mut all = vec![
-            C::OpenModelFolder,
-            C::OpenModelFile,
-            C::OpenDemo,
-            C::OpenSession,
-            C::CancelLoad,
-            C::Save,
-            C::SaveAs,
-        ];
+        let mut all = vec![C::OpenModelFolder, C::OpenModelFile, C::OpenDemo];
+        all.extend(Dtype::ALL.map(C::ComputeIn));
+        let devices = Device::ALL.into_iter().filter(|device| device.is_built());
+        // The CPU alone is no choice.
+        if devices.clone().count() > 1 {
+            all.extend(devices.map(C::ComputeOn));
+        }
+        all.extend([C::OpenSession, C::CancelLoad, C::Save, C::SaveAs]);
         for view in ExportView::ALL {
             all.extend(Format::ALL.map(|format| C::Export(view, format)));
         }
@@ -146,6 +148,9 @@ impl Command {
             Self::OpenModelFolder => "Open model folder…",
             Self::OpenModelFile => "Open model file…",
             Self::OpenDemo => "Open the bundled model",
+            Self::ComputeIn(Dtype::Quantized) => "Compute in the file’s own quantised numbers",
+            Self::ComputeIn(dtype) => return format!("Compute in {dtype}"),
+            Self::ComputeOn(device) => return format!("Compute on {device}"),
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
@@ -208,6 +213,13 @@ impl Command {
             Self::OpenModelFolder => "A folder with config.json and safetensors files",
             Self::OpenModelFile => "A .safetensors or .gguf file",
             Self::OpenDemo => "The small teaching model inside the program",
+            Self::ComputeIn(Dtype::F32) => "As every model is opened: four bytes a weight",
+            Self::ComputeIn(Dtype::F16) => "Half the memory; weights are rounded to 11 bits",
+            Self::ComputeIn(Dtype::Bf16) => "Half the memory; weights are rounded to 8 bits",
+            Self::ComputeIn(Dtype::Quantized) => "No more memory than on disk; for quantised files",
+            Self::ComputeOn(_) => {
+                "Where matrices lie and are multiplied; compared with the CPU first"
+            }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
@@ -307,6 +319,8 @@ impl Command {
             Self::Notifications => vec![key(CTRL_SHIFT, Key::N)],
             Self::Keyboard => vec![key(PLAIN, Key::F1)],
             Self::OpenDemo
+            | Self::ComputeIn(_)
+            | Self::ComputeOn(_)
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -325,6 +339,8 @@ impl Command {
     pub const fn menu(self) -> (Menu, u8) {
         match self {
             Self::OpenModelFolder | Self::OpenModelFile | Self::OpenDemo => (Menu::File, 0),
+            Self::ComputeIn(_) => (Menu::Compute, 0),
+            Self::ComputeOn(_) => (Menu::Compute, 1),
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }

@@ -31,6 +31,11 @@ impl App {
             Command::OpenModelFolder => self.ask_path(Purpose::ModelFolder, "", ctx),
             Command::OpenModelFile => self.ask_path(Purpose::ModelFile, "", ctx),
             Command::OpenDemo => self.apply(Action::OpenModel("demo".into()), ctx),
+            Command::ComputeIn(dtype) => self.compute_in(dtype),
+            Command::ComputeOn(device) => {
+                self.settings.device = device;
+                self.compute_in(self.work.session.dtype);
+            }
             Command::OpenSession => self.ask_path(Purpose::OpenSession, "", ctx),
             Command::CancelLoad => self.apply(Action::CancelLoad, ctx),
             Command::Save => match self.work.file.clone() {

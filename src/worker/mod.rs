@@ -15,8 +15,9 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use self::mailbox::Mailbox;
-use self::threads::{Outbox, RunRequest};
+use self::threads::{LoadRequest, Outbox, RunRequest};
 
+use crate::compute::Compute;
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
@@ -75,7 +76,7 @@ pub enum Event {
 pub struct Worker {
     next: u64,
     runs: Arc<Mailbox<RunRequest>>,
-    loads: Arc<Mailbox<String>>,
+    loads: Arc<Mailbox<LoadRequest>>,
     events: Receiver<Event>,
 }
 
@@ -100,8 +101,11 @@ impl Worker {
 
     /// Loads a model (`demo` or a path); a newer call stops an older one. The old model runs on until
     /// [`Event::Loaded`].
-    pub fn load(&mut self, source: &str) {
-        self.loads.put(source.to_owned());
+    pub fn load(&mut self, source: &str, compute: Compute) {
+        self.loads.put(LoadRequest {
+            source: source.to_owned(),
+            compute,
+        });
     }
 
     pub fn cancel_load(&mut self) {

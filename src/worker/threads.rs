@@ -10,11 +10,12 @@ use std::sync::mpsc::SyncSender;
 
 use super::mailbox::{Mailbox, Taken};
 use super::{Event, RunId};
+use crate::compute::Compute;
 use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::load::{LoadError, LoadProgress, open};
+use crate::model::load::{LoadError, LoadProgress, open_for};
 use crate::pyramid::LayerOverview;
 
 /// Called after each event, from the worker's threads.
@@ -27,6 +28,12 @@ pub(super) struct RunRequest {
     pub(super) spec: Arc<RunSpec>,
     /// Heads whose maps are looked at.
     pub(super) looked_at: Vec<HeadId>,
+}
+
+#[derive(Debug)]
+pub(super) struct LoadRequest {
+    pub(super) source: String,
+    pub(super) compute: Compute,
 }
 
 /// Where events go.
@@ -54,7 +61,7 @@ impl Outbox {
 pub(super) fn start(
     outbox: Outbox,
     runs: Arc<Mailbox<RunRequest>>,
-    loads: Arc<Mailbox<String>>,
+    loads: Arc<Mailbox<LoadRequest>>,
 ) -> std::io::Result<()> {
     let for_runs = outbox.clone();
     std::thread::Builder::new()
@@ -198,9 +205,9 @@ fn pooled(maps: &LayerMaps) -> LayerOverview {
     })
 }
 
-fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
+fn load_models(outbox: &Outbox, mailbox: &Mailbox<LoadRequest>) {
     while let Some(Taken {
-        request: source,
+        request: LoadRequest { source, compute },
         generation,
     }) = mailbox.take()
     {
@@ -210,7 +217,9 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
             generation,
             last: -1.0,
         };
-        let event = match catch_unwind(AssertUnwindSafe(|| open(&source, &mut reporter))) {
+        let event = match catch_unwind(AssertUnwindSafe(|| {
+            open_for(&source, compute, &mut reporter)
+        })) {
             Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
             Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
             Ok(Err(error)) => Event::LoadFailed {
@@ -231,7 +240,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>) {
 
 struct LoadReporter<'a> {
     outbox: &'a Outbox,
-    mailbox: &'a Mailbox<String>,
+    mailbox: &'a Mailbox<LoadRequest>,
     generation: u64,
     last: f32,
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use self::bytes::Bytes;
 pub use self::error::{CheckpointError, Place};
 pub use self::metadata::{GgufArray, GgufMetadata, GgufValue};
+pub(super) use self::quant::widen;
 pub use self::stored_type::StoredType;
 
 /// Open model files: memory-mapped, so opening reads only headers.
