@@ -152,7 +152,7 @@ pub fn open_for(
 }
 
 /// `backend` makes the products; `None` is the CPU.
-fn open_on(
+pub(super) fn open_on(
     source: &str,
     compute: Compute,
     backend: Option<&dyn Backend>,

@@ -278,3 +278,90 @@ fn f16s(values: &[f32]) -> Vec<f16> {
     narrow.convert_from_f32_slice(values);
     narrow
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of two tensors of different types; the second begins within a panel.
+    fn two_parts() -> (Weight, Vec<f32>) {
+        let (n_in, first, second) = (32, PANEL + 5, PANEL);
+        let bytes = |n: usize| -> Vec<u8> { (0..n).map(|i| (i * 37 % 251) as u8).collect() };
+        let mut q8 = bytes(first * 34);
+        // The scale of each row's one block: 0.01 in f16.
+        for block in q8.chunks_exact_mut(34) {
+            block[..2].copy_from_slice(&f16::from_f32(0.01).to_le_bytes());
+        }
+        let half: Vec<u8> = (0..second * n_in)
+            .flat_map(|i| f16::from_f32((i as f32 * 0.37).sin()).to_le_bytes())
+            .collect();
+        let mut values = vec![0.0; (first + second) * n_in];
+        let (a, b) = values.split_at_mut(first * n_in);
+        widen(StoredType::Q8_0, &q8, a);
+        widen(StoredType::F16, &half, b);
+        let tensors = vec![(StoredType::Q8_0, q8), (StoredType::F16, half)];
+        (Weight::of_blocks(tensors, (first + second, n_in)), values)
+    }
+
+    fn check(weight: &Weight, values: &[f32], n_in: usize) {
+        let n_out = values.len() / n_in;
+        for n_rows in [0, 1, 2, 33] {
+            let x: Vec<f32> = (0..n_rows * n_in).map(|i| (i as f32 * 0.7).cos()).collect();
+            let found = weight.product(&from_vec(x.clone(), (n_rows, n_in)).unwrap());
+            let found = found.unwrap().to_vec2::<f32>().unwrap();
+            for (x, found) in x.chunks_exact(n_in).zip(&found) {
+                for (row, found) in values.chunks_exact(n_in).zip(found) {
+                    let right: f64 = row.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum();
+                    assert!((f64::from(*found) - right).abs() < 1e-4, "{found} {right}");
+                }
+            }
+            assert_eq!((found.len(), n_out), (n_rows, values.len() / n_in));
+        }
+        let rows = weight.rows(&[n_out - 1, 0]).unwrap();
+        let rows: Vec<f32> = rows.flatten_all().unwrap().to_vec1().unwrap();
+        assert_eq!(rows[..n_in], values[(n_out - 1) * n_in..]);
+        assert_eq!(rows[n_in..], values[..n_in]);
+        let columns = weight.columns(n_out, 3..5).unwrap().to_vec2::<f32>();
+        for (found, row) in columns.unwrap().iter().zip(values.chunks_exact(n_in)) {
+            assert_eq!(found[..], row[3..5]);
+        }
+    }
+
+    #[test]
+    fn products_rows_and_columns_are_those_of_the_widened_values() {
+        let (weight, values) = two_parts();
+        check(&weight, &values, 32);
+        assert_eq!(weight.bytes(), (PANEL + 5) * 34 + PANEL * 64);
+        assert!(weight.is_finite());
+
+        let rows: Vec<f32> = (0..70 * 12).map(|i| (i as f32 * 0.3).sin()).collect();
+        for (dtype, bytes) in [(Dtype::F32, 4), (Dtype::F16, 2), (Dtype::Bf16, 2)] {
+            let weight = Weight::new(rows.clone(), (70, 12), dtype).unwrap().unwrap();
+            let values: Vec<f32> = match dtype {
+                Dtype::F16 => rows.iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+                Dtype::Bf16 => rows.iter().map(|x| bf16::from_f32(*x).to_f32()).collect(),
+                _ => rows.clone(),
+            };
+            check(&weight, &values, 12);
+            assert_eq!(weight.bytes(), rows.len() * bytes, "{dtype}");
+            assert_eq!(values == rows, dtype == Dtype::F32);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_or_out_of_range_is_seen() {
+        let mut block = vec![1; 34 * (PANEL + 1)];
+        block[34 * PANEL..][..2].copy_from_slice(&f16::NAN.to_le_bytes());
+        let weight = Weight::of_blocks(vec![(StoredType::Q8_0, block)], (PANEL + 1, 32));
+        assert!(!weight.is_finite());
+        let large = |dtype| {
+            Weight::new(vec![1.0, 7e4], (1, 2), dtype)
+                .unwrap()
+                .is_some()
+        };
+        assert_eq!(
+            [Dtype::F32, Dtype::F16, Dtype::Bf16].map(large),
+            [true, false, true]
+        );
+    }
+}
