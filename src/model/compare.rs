@@ -12,9 +12,9 @@ use super::transformer::{Activations, Transformer};
 
 /// The largest difference of a device from the CPU, as a part of the activation's own size.
 ///
-/// The order of additions differs, which changes an f32 product by some 1e-7 of its size, and an activation many layers
-/// on by some 1e-6 (1e-5 was seen in the deepest of real models). Products of rounded numbers (TF32, f16), wrong shapes
-/// and wrong kernels all lie beyond.
+/// The order of additions differs, which changes an f32 product by some 1e-7 of its size, and adds up over layers: 1.2e-5
+/// is the most at any site of the 30 layers of SmolLM2, between two ways to multiply the same f32 numbers. Weights that
+/// are rounded to 11 bits, as f16 and TF32 do, change its activations by 6e-3; wrong shapes and kernels by more.
 pub(super) const TOLERANCE: f32 = 1e-4;
 
 /// The most tokens of a prompt that are compared.
@@ -114,8 +114,7 @@ fn disagreement(site: Site, found: &Tensor, right: &Tensor) -> Result<Option<Dis
                 .filter(|x| x.is_finite())
                 .fold(0.0, |size, x| size.max(x.abs())),
         })
-        // Written so that NaN disagrees.
-        .find(|at| !(at.difference <= TOLERANCE * at.size))
+        .find(|at| at.difference.is_nan() || at.difference > TOLERANCE * at.size)
     })
 }
 

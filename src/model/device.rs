@@ -169,7 +169,7 @@ mod tests {
                     // One more of x's first column in y's last.
                     let last = y.dim(1)? - 1;
                     let column = (y.narrow(1, last, 1)? + (x.narrow(1, 0, 1)? * 0.05)?)?;
-                    Tensor::cat(&[y.narrow(1, 0, last)?, column], 1)
+                    Tensor::cat(&[y.narrow(1, 0, last)?, column], 1)?.contiguous()
                 }
                 Fault::Transposed => {
                     let all: Vec<usize> = (0..y.dim(1)?).collect();
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn the_refusal_says_where_and_by_how_much() {
         let broken = Faulty::new(Fault::SlightlyWrong, OF_LAYER + 3);
-        let error = open_with(&broken, "tiny-llama", Dtype::F32).unwrap_err();
+        let error = open_with(&broken, "tiny-llama-tied", Dtype::F32).unwrap_err();
         let text = error.to_string();
         for part in ["a broken device", "blocks.1.hook_mlp_out", "off by", "1e-4"] {
             assert!(text.contains(part), "{text}");
