@@ -47,7 +47,7 @@ fn worker() -> Worker {
 /// Maps pooled for the GPU are included.
 fn slider() -> Vec<Duration> {
     let mut worker = worker();
-    worker.load("demo");
+    worker.load("demo", headscope::compute::Compute::default());
     let model = loop {
         match worker.wait(Duration::from_mins(1)) {
             Some(Event::Loaded(model)) => break model,

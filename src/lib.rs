@@ -5,6 +5,7 @@
 
 // Names, texts and arithmetic that need nothing else.
 pub mod colormap;
+pub mod compute;
 pub mod ids;
 pub mod mask;
 pub mod panics;

@@ -6,24 +6,25 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("colormap", &[]),
+    ("compute", &[]),
     ("ids", &[]),
     ("mask", &[]),
     ("panics", &[]),
     ("prompt", &[]),
     ("pyramid", &["mask"]),
     ("edit", &["ids"]),
-    ("model", &["ids", "mask", "panics", "prompt"]),
+    ("model", &["compute", "ids", "mask", "panics", "prompt"]),
     ("experiment", &["ids", "mask", "prompt", "edit", "model"]),
     ("verify", &["ids", "mask", "prompt", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids", "mask"]),
-    ("session", &["colormap", "ids", "prompt", "edit", "experiment"]),
+    ("session", &["colormap", "compute", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "mask", "pyramid"]),
-    ("worker", &["ids", "panics", "pyramid", "model", "experiment", "verify"]),
-    ("ui", &["colormap", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "worker"]),
-    ("cli", &["colormap", "ids", "prompt", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "ui"]),
+    ("worker", &["compute", "ids", "panics", "pyramid", "model", "experiment", "verify"]),
+    ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "worker"]),
+    ("cli", &["colormap", "compute", "ids", "prompt", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

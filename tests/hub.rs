@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use headscope::compute::Compute;
 use headscope::model::Model;
 use headscope::model::hub::{Hub, HubError, HubId, Located, Token};
 use headscope::model::load::{LoadError, LoadProgress, Unreported, open_with};
@@ -38,7 +39,7 @@ fn refused(hub: &Hub, id: &str, parts: &[&str]) -> HubError {
 }
 
 fn open(hub: &Hub, id: &str) -> Model {
-    open_with(hub, id, &mut Unreported).unwrap()
+    open_with(hub, id, Compute::default(), &mut Unreported).unwrap()
 }
 
 fn model_folder(cache: &Path) -> PathBuf {
@@ -93,7 +94,13 @@ fn a_model_is_downloaded_once_into_the_cache_as_python_lays_it_out() {
     );
     assert_eq!(model.pinned_source(), format!("{REPO}@{COMMIT}"));
     let path = fixture("models/tiny-gpt2");
-    let on_disk = open_with(&hub, path.to_str().unwrap(), &mut Unreported).unwrap();
+    let on_disk = open_with(
+        &hub,
+        path.to_str().unwrap(),
+        Compute::default(),
+        &mut Unreported,
+    )
+    .unwrap();
     assert_eq!(model.fingerprint, on_disk.fingerprint);
 
     let folder = model_folder(cache.path());
@@ -133,7 +140,13 @@ fn progress_names_the_file_and_its_bytes() {
     let cache = tempfile::tempdir().unwrap();
     let server = Server::start(tiny(), Manners::default());
     let mut heard = Stopper::at(2.0);
-    open_with(&server.hub(cache.path()), REPO, &mut heard).unwrap();
+    open_with(
+        &server.hub(cache.path()),
+        REPO,
+        Compute::default(),
+        &mut heard,
+    )
+    .unwrap();
     let whole = "downloading model.safetensors, 43 kB of 43 kB";
     let said = |text: &str| heard.said.iter().any(|(_, what)| what == text);
     assert!(said("asking the hub") && said("asking for config.json") && said(whole));
@@ -196,7 +209,7 @@ fn a_stopped_download_goes_on_where_it_stopped() {
     let hub = server.hub(cache.path());
     let started = Instant::now();
     let mut stopper = Stopper::at(0.4);
-    let stopped = open_with(&hub, REPO, &mut stopper);
+    let stopped = open_with(&hub, REPO, Compute::default(), &mut stopper);
     assert!(matches!(stopped, Err(LoadError::Stopped)), "{stopped:?}");
     assert!(started.elapsed() < LONG, "the server never ends its answer");
     assert!(!snapshot(cache.path()).join("model.safetensors").exists());
@@ -229,7 +242,7 @@ fn stopping_does_not_wait_for_a_silent_server() {
     let started = Instant::now();
     let mut n_looked = 0;
     let mut patience = Patience(&mut n_looked);
-    let stopped = open_with(&hub, REPO, &mut patience);
+    let stopped = open_with(&hub, REPO, Compute::default(), &mut patience);
     assert!(matches!(stopped, Err(LoadError::Stopped)), "{stopped:?}");
     assert!(started.elapsed() < LONG);
 }
@@ -524,7 +537,7 @@ fn another_programs_download_is_waited_for() {
     let hub = server.hub(cache.path());
     // Stopped while it waits.
     let mut n_looked = 0;
-    let stopped = open_with(&hub, REPO, &mut Patience(&mut n_looked));
+    let stopped = open_with(&hub, REPO, Compute::default(), &mut Patience(&mut n_looked));
     assert!(matches!(stopped, Err(LoadError::Stopped)), "{stopped:?}");
     // Once it is free, it goes on.
     let (free, waiting) = std::sync::mpsc::sync_channel(1);
@@ -533,7 +546,7 @@ fn another_programs_download_is_waited_for() {
         drop(lock);
     });
     let mut heard = Unlocker { free, n_looked: 0 };
-    open_with(&hub, REPO, &mut heard).unwrap();
+    open_with(&hub, REPO, Compute::default(), &mut heard).unwrap();
     unlock.unwrap().join().unwrap();
 }
 

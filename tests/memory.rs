@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use headscope::compute::Compute;
 use headscope::experiment::engine::{Engine, RunError, Unwatched};
 use headscope::model::hub::Hub;
 use headscope::model::load::{Unreported, open_with};
@@ -121,7 +122,7 @@ fn estimates_hold() {
     write_model(folder.path(), 8);
     let hub = Hub::offline(folder.path());
     let path = folder.path().to_str().unwrap();
-    let open = || Arc::new(open_with(&hub, path, &mut Unreported).unwrap());
+    let open = || Arc::new(open_with(&hub, path, Compute::default(), &mut Unreported).unwrap());
     let (model, taken) = measured(open);
     let shapes = [
         VOCAB * WIDTH,
@@ -191,7 +192,14 @@ fn refuses_before_it_reads(folder: &Path) {
         return;
     }
     let hub = Hub::offline(&folder);
-    let open = || open_with(&hub, folder.to_str().unwrap(), &mut Unreported);
+    let open = || {
+        open_with(
+            &hub,
+            folder.to_str().unwrap(),
+            Compute::default(),
+            &mut Unreported,
+        )
+    };
     let (refused, taken) = measured(open);
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("take 2199.0 GB of memory, and"), "{text}");

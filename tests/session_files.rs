@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use headscope::colormap::Colormap;
+use headscope::compute::Dtype;
 use headscope::experiment::Side;
 use headscope::ids::HeadId;
 use headscope::session::file::{self, Problem, Record, Saved};
@@ -59,6 +60,7 @@ fn full() -> Saved {
     };
     let session = Session {
         model: "owner/name@main".into(),
+        dtype: Dtype::Bf16,
         experiment,
         view,
         notes: "notes".into(),
@@ -165,6 +167,25 @@ fn a_short_session_has_defaults_for_what_it_leaves_away() {
     experiment.edits = vec![row("L9H6=zero", true)];
     assert_eq!(saved.session, Session::new("demo", experiment));
     assert_eq!(saved.record, None);
+}
+
+#[test]
+fn the_type_is_written_only_where_it_is_not_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.headscope.json");
+    for dtype in Dtype::ALL {
+        let mut saved = full();
+        saved.session.dtype = dtype;
+        file::save(&path, &saved, None).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let model: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let written = model["model"].get("dtype").and_then(|name| name.as_str());
+        let expected = Some(dtype.name()).filter(|_| dtype != Dtype::F32);
+        assert_eq!(written, expected);
+        assert_eq!(file::open(&path).unwrap(), saved);
+    }
+    let v1 = file::open(&fixture("v1.headscope.json")).unwrap();
+    assert_eq!(v1.session.dtype, Dtype::F32);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use egui::accesskit::Role;
 use egui::{Event, Key, Modifiers, Pos2, vec2};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use headscope::compute::Dtype;
 use headscope::ids::HeadId;
 use headscope::session::Prompt;
 use headscope::session::file::SUFFIX;
@@ -379,6 +380,32 @@ fn small_models_of_every_format_open_run_and_take_an_edit() {
         assert_eq!(edits(&window), ["L0H0=zero"], "{name}");
         assert!(has(&window, "Next token "), "{name}");
     }
+}
+
+#[test]
+fn the_model_computes_in_other_numbers_and_the_work_on_it_goes_on() {
+    let mut window = demo();
+    push(&mut window, Action::AddEdit("L1H3=zero".parse().unwrap()));
+    settle(&mut window);
+    push(&mut window, Action::Run(Command::ComputeIn(Dtype::F16)));
+    step_until(&mut window, "f16 (stored F32)");
+    settle(&mut window);
+    assert_eq!(edits(&window), ["L1H3=zero"]);
+    assert_eq!(window.state().session().dtype, Dtype::F16);
+
+    // Numbers that the file does not have leave the ones that are there.
+    push(
+        &mut window,
+        Action::Run(Command::ComputeIn(Dtype::Quantized)),
+    );
+    step_until(&mut window, "no quantised weights");
+    assert!(has(&window, "f16 (stored F32)"));
+    assert_eq!(window.state().session().dtype, Dtype::F16);
+    push(&mut window, Action::Run(Command::ComputeIn(Dtype::F32)));
+    step_until(&mut window, "heads  ·  f32");
+    settle(&mut window);
+    assert_eq!(window.state().session().dtype, Dtype::F32);
+    assert_eq!(edits(&window), ["L1H3=zero"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headscope::compute::Compute;
 use headscope::experiment::engine::Engine;
 use headscope::experiment::{RunSpec, Side};
 use headscope::model::Model;
@@ -35,7 +36,7 @@ fn wait_for<T>(worker: &mut Worker, mut pick: impl FnMut(&Event) -> Option<T>) -
 }
 
 fn load(worker: &mut Worker, source: &str) -> Arc<Model> {
-    worker.load(source);
+    worker.load(source, Compute::default());
     wait_for(worker, |event| match event {
         Event::Loaded(model) => Some(Arc::clone(model)),
         Event::LoadFailed { message, .. } => panic!("{message}"),
@@ -131,7 +132,7 @@ fn a_refused_edit_is_an_error_and_the_worker_goes_on() {
 #[test]
 fn a_model_that_cannot_be_opened_says_why() {
     let mut worker = worker();
-    worker.load("/no/such/model");
+    worker.load("/no/such/model", Compute::default());
     let message = wait_for(&mut worker, |event| match event {
         Event::LoadFailed { message, .. } => Some(message.clone()),
         _ => None,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::compute::{Device, Dtype};
 use crate::export::ExportView;
 use crate::figure::Format;
 use crate::session::file::SUFFIX;
@@ -168,12 +169,20 @@ pub(super) struct ExperimentArgs {
     pub(super) no_bos: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Computing")]
 pub(super) struct ComputeArgs {
-    /// Type that the model computes in
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    pub(super) dtype: Dtype,
+    /// What the model's matrices are kept in; everything else is f32 [default: f32; of a SESSION, its own]
+    #[arg(long, value_name = "f32|f16|bf16|quantized")]
+    pub(super) dtype: Option<Dtype>,
+    /// Where products are computed [default: cpu]
+    #[arg(
+        long,
+        value_name = "cpu|cuda|metal",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub(super) device: Device,
     /// Number of processor threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(super) threads: Option<u16>,
@@ -192,14 +201,6 @@ pub(super) enum ViewArg {
 pub(super) enum ExportTheme {
     Light,
     Dark,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Dtype {
-    F32,
-    F16,
-    Bf16,
-    Quantized,
 }
 
 /// Token ids separated by commas.
@@ -465,6 +466,7 @@ mod tests {
             &["run", "demo", "--position", "first"],
             &["run", "demo", "--position", "-1"],
             &["run", "demo", "--dtype", "f64"],
+            &["run", "demo", "--device", "tpu"],
             &["run", "demo", "--threads", "0"],
             &["run", "demo", "--save", "x.json"],
             &["run", "demo", "--unknown"],

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 
 use super::CliError;
-use super::args::ExperimentArgs;
+use super::args::{ComputeArgs, ExperimentArgs};
 use super::opened::Opened;
 use crate::experiment::Readout;
 use crate::model::{demo, memory};
@@ -37,7 +37,11 @@ pub(super) fn run() -> Result<(), CliError> {
 
 /// Opens the bundled model and runs its sample prompt. Milliseconds of both.
 fn run_demo() -> anyhow::Result<(f64, f64)> {
-    let mut opened = Opened::model(demo::NAME, &ExperimentArgs::default())?;
+    let mut opened = Opened::model(
+        demo::NAME,
+        &ExperimentArgs::default(),
+        &ComputeArgs::default(),
+    )?;
     let outcome = opened.run()?;
     let logits = outcome.before.logits.context("no logits")?;
     ensure!(

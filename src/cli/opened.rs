@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use super::CliError;
-use super::args::{Asked, ComputeArgs, Dtype, ExperimentArgs, usage};
+use super::args::{Asked, ComputeArgs, ExperimentArgs, usage};
 use super::progress::Progress;
+use crate::compute::{Compute, Dtype};
 use crate::experiment::engine::{Dumped, Engine, Unwatched};
 use crate::experiment::resolve::{self, Resolved};
 use crate::experiment::{Generated, GeneratedToken, Outcome, Side};
@@ -45,17 +46,27 @@ impl Opened {
         }
         prepare(compute)?;
         Ok(if is_session {
-            Self::session(Path::new(target))?
+            Self::session(Path::new(target), compute)?
         } else {
-            Self::model(target, experiment)?
+            Self::model(target, experiment, compute)?
         })
     }
 
-    fn session(path: &Path) -> anyhow::Result<Self> {
-        let Saved { session, record } = file::open(path)?;
+    fn session(path: &Path, compute: &ComputeArgs) -> anyhow::Result<Self> {
+        let Saved {
+            mut session,
+            record,
+        } = file::open(path)?;
         let file = std::path::absolute(path)?;
-        let engine = open(&session.model)?;
+        let saved_in = session.dtype;
+        let engine = open(&session.model, compute.of(saved_in))?;
+        session.dtype = engine.model().compute.dtype;
+        let runs_in = session.dtype;
         let mut opened = Self::resolve(engine, session, Some(file))?;
+        if runs_in != saved_in {
+            let warning = format!("the session was made in {saved_in} and is run in {runs_in}");
+            opened.warnings.push(warning);
+        }
         if let Some(record) = &record {
             let differences = differences(&opened, record);
             opened.warnings.extend(differences);
@@ -71,7 +82,11 @@ impl Opened {
         Ok(opened)
     }
 
-    pub(super) fn model(source: &str, args: &ExperimentArgs) -> anyhow::Result<Self> {
+    pub(super) fn model(
+        source: &str,
+        args: &ExperimentArgs,
+        compute: &ComputeArgs,
+    ) -> anyhow::Result<Self> {
         // Before the model is read: a slip in an edit shall not cost a minute of loading.
         let edits: Vec<EditRow> = args
             .edits
@@ -83,7 +98,7 @@ impl Opened {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let engine = open(source)?;
+        let engine = open(source, compute.of(Dtype::default()))?;
         if (args.bos || args.no_bos) && !engine.model().spec.is_causal() {
             let reason = format!(
                 "{source} is an encoder, whose tokenizer puts the special tokens: --bos and --no-bos are for models \
@@ -101,6 +116,7 @@ impl Opened {
         let mut experiment = args.experiment(sample)?;
         experiment.edits = edits;
         let mut session = Session::new(source, experiment);
+        session.dtype = engine.model().compute.dtype;
         if source == demo::NAME && !has_prompt {
             session.view.selection = vec![demo::FIRST_HEAD];
         }
@@ -177,11 +193,16 @@ impl Opened {
         let Model {
             name,
             fingerprint,
-            dtype,
+            compute,
             ..
         } = self.model_ref();
         let spec = &self.resolved.spec;
-        let numbers = Numbers::capture(outcome, dtype, spec.position, &self.answer_ids());
+        let numbers = Numbers::capture(
+            outcome,
+            compute.dtype.name(),
+            spec.position,
+            &self.answer_ids(),
+        );
         let saved = Saved {
             session: Session {
                 model: self.model_ref().pinned_source(),
@@ -233,23 +254,38 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     warnings
 }
 
-pub(super) fn open(source: &str) -> anyhow::Result<Engine> {
-    let model = load::open(source, &mut Progress::default())?;
+pub(super) fn open(source: &str, compute: Compute) -> anyhow::Result<Engine> {
+    let model = load::open_for(source, compute, &mut Progress::default())?;
     Ok(Engine::new(Arc::new(model)))
 }
 
+impl ComputeArgs {
+    /// What was asked for, or `dtype`.
+    pub(super) fn of(&self, dtype: Dtype) -> Compute {
+        Compute {
+            dtype: self.dtype.unwrap_or(dtype),
+            device: self.device,
+        }
+    }
+}
+
 pub(super) fn prepare(compute: &ComputeArgs) -> anyhow::Result<()> {
-    let ComputeArgs { dtype, threads } = compute;
-    if *dtype != Dtype::F32 {
-        return Err(anyhow!(
-            "--dtype f32 only: f16, bf16 and quantized are not in this version"
-        ));
+    if let Some(threads) = compute.threads {
+        limit_threads(usize::from(threads)).context("--threads")?;
     }
-    if let Some(threads) = threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(usize::from(*threads))
-            .build_global()
-            .context("--threads")?;
+    Ok(())
+}
+
+/// Of this crate's loops and of the products, which share rayon's threads; and of candle's own, which are others and
+/// heed only the environment.
+#[expect(unsafe_code, reason = "the environment is the only way to tell candle")]
+fn limit_threads(threads: usize) -> anyhow::Result<()> {
+    for name in ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"] {
+        // SAFETY: a command's first act: no other thread has been started that could read the environment meanwhile.
+        unsafe { std::env::set_var(name, threads.to_string()) };
     }
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::opened::Opened;
+use crate::compute::Device;
 use crate::experiment::{Outcome, Pass, Readout, TokenScore};
 use crate::model::Model;
 use crate::model::spec::Head;
@@ -41,6 +42,12 @@ pub(super) struct ModelReport {
     pub(super) n_kv_heads: usize,
     pub(super) dtype: &'static str,
     pub(super) stored: String,
+    /// Absent on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) device: Option<&'static str>,
+    /// The largest difference of a sample prompt's logits from those in f32; absent in f32, and without logits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dtype_logit_difference: Option<f32>,
     pub(super) fingerprint: String,
 }
 
@@ -147,8 +154,12 @@ impl ModelReport {
             n_layers: spec.n_layers,
             n_heads: spec.n_heads,
             n_kv_heads: spec.n_kv_heads,
-            dtype: model.dtype,
+            dtype: model.compute.dtype.name(),
             stored: model.stored.clone(),
+            device: Some(model.compute.device)
+                .filter(|device| *device != Device::Cpu)
+                .map(Device::name),
+            dtype_logit_difference: model.logit_difference.and_then(finite),
             fingerprint: model.fingerprint.clone(),
         }
     }

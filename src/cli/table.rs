@@ -29,6 +29,12 @@ pub(super) fn model_line(model: &ModelReport) -> String {
     if !model.stored.eq_ignore_ascii_case(model.dtype) {
         line = format!("{line} (stored {})", model.stored);
     }
+    if let Some(device) = model.device {
+        line = format!("{line} on {device}");
+    }
+    if let Some(difference) = model.dtype_logit_difference {
+        line = format!("{line}, logits within {difference:.1e} of f32");
+    }
     line
 }
 

@@ -7,6 +7,7 @@ use super::CliError;
 use super::args::VerifyArgs;
 use super::opened::{open, prepare};
 use super::report::ModelReport;
+use crate::compute::Dtype;
 use crate::model::Model;
 use crate::verify::{self, CaseReport, Deviation, Invariant, Reference, ReferenceReport, Report};
 use crate::verify::{Status, Verdict};
@@ -97,7 +98,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         None => Reference::beside(model).transpose(),
     };
     let reference = reference.transpose().map_err(anyhow::Error::from)?;
-    let engine = open(model)?;
+    let engine = open(model, compute.of(Dtype::F32))?;
     let model = engine.model();
     let report = verify::check(std::sync::Arc::clone(model), reference);
     if *json {

@@ -115,6 +115,20 @@ impl Slot {
             .collect()
     }
 
+    /// Whether activations are multiplied with it (or, for the embedding, may be: where it is the unembedding too).
+    pub const fn is_product(self) -> bool {
+        matches!(
+            self,
+            Self::Embed
+                | Self::Unembed
+                | Self::HeadDense
+                | Self::Block(
+                    _,
+                    BlockSlot::Qkv | BlockSlot::Out | BlockSlot::MlpIn | BlockSlot::MlpOut
+                )
+        )
+    }
+
     /// Rows and columns, `[out, in]`; vectors are one column.
     pub fn shape(self, spec: &ModelSpec) -> (usize, usize) {
         let (d, d_mlp) = (spec.d_model, spec.d_mlp);
@@ -211,16 +225,11 @@ impl Source {
 
     /// The weight's rows `[out, n_in]` from the stored values.
     pub fn arrange(&self, stored: Vec<f32>, n_in: usize) -> Vec<f32> {
-        let mut values = match self.order {
-            RowOrder::AsWeight => stored,
+        let stored = match self.order {
             RowOrder::Transposed => transpose(&stored, n_in, stored.len() / n_in),
-            RowOrder::RotaryPairs { heads } => split_rotary_pairs(&stored, heads, n_in),
-            RowOrder::QkvPerHead { heads } => gather_qkv(&stored, heads),
+            _ => stored,
         };
-        if let Some(rows) = &self.rows {
-            values.truncate(rows.end * n_in);
-            values.drain(..rows.start * n_in);
-        }
+        let mut values = self.arrange_rows(stored, n_in);
         if self.plus != 0.0 {
             for value in &mut values {
                 *value += self.plus;
@@ -228,10 +237,24 @@ impl Source {
         }
         values
     }
+
+    /// The weight's rows from stored ones, each `width` long in whatever they consist of.
+    pub fn arrange_rows<T: Copy>(&self, stored: Vec<T>, width: usize) -> Vec<T> {
+        let mut rows = match self.order {
+            RowOrder::AsWeight | RowOrder::Transposed => stored,
+            RowOrder::RotaryPairs { heads } => split_rotary_pairs(&stored, heads, width),
+            RowOrder::QkvPerHead { heads } => gather_qkv(&stored, heads),
+        };
+        if let Some(chosen) = &self.rows {
+            rows.truncate(chosen.end * width);
+            rows.drain(..chosen.start * width);
+        }
+        rows
+    }
 }
 
 /// Rows `[out, in]` with each head's rotary pairs side by side (2i, 2i+1) become halves (i, i + d_head/2).
-fn split_rotary_pairs(rows: &[f32], n_heads: usize, n_in: usize) -> Vec<f32> {
+fn split_rotary_pairs<T: Copy>(rows: &[T], n_heads: usize, n_in: usize) -> Vec<T> {
     let d_head = rows.len() / n_in / n_heads;
     let mut halves = Vec::with_capacity(rows.len());
     for head in 0..n_heads {
@@ -245,7 +268,7 @@ fn split_rotary_pairs(rows: &[f32], n_heads: usize, n_in: usize) -> Vec<f32> {
 }
 
 /// `[head, q|k|v, …]` to `[q|k|v, head, …]`.
-fn gather_qkv(rows: &[f32], n_heads: usize) -> Vec<f32> {
+fn gather_qkv<T: Copy>(rows: &[T], n_heads: usize) -> Vec<T> {
     let size = rows.len() / n_heads / 3;
     let mut gathered = Vec::with_capacity(rows.len());
     for part in 0..3 {
@@ -257,7 +280,7 @@ fn gather_qkv(rows: &[f32], n_heads: usize) -> Vec<f32> {
 }
 
 /// `[in, out]` to `[out, in]`, in tiles that fit the cache.
-fn transpose(values: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
+pub(super) fn transpose(values: &[f32], n_in: usize, n_out: usize) -> Vec<f32> {
     const TILE: usize = 32;
     let mut rows = vec![0.0; values.len()];
     for i0 in (0..n_in).step_by(TILE) {

@@ -126,7 +126,8 @@ impl<'a> Forward<'a> {
     /// The embedding of `ids`, one a row, as layer 0's resid_pre.
     pub(super) fn embedded(mut self, ids: &[u32]) -> Result<Self> {
         let model = self.model;
-        let embedded = rows_of(&model.embed, ids.iter().map(|id| *id as usize))?;
+        let rows: Vec<usize> = ids.iter().map(|id| *id as usize).collect();
+        let embedded = model.embed.rows(&rows)?;
         if let Some(scale) = model.spec.embed_scale {
             in_place(&embedded, |values| {
                 for x in values {
@@ -273,7 +274,7 @@ impl<'a> Forward<'a> {
         let Some(unembed) = &model.unembed else {
             return Ok(None);
         };
-        let logits = rows.matmul(&unembed.t()?)?;
+        let logits = unembed.product(&rows)?;
         in_place(&logits, |rows| {
             if let Some(bias) = &model.unembed_bias {
                 kernels::add_row(rows, bias);
@@ -292,7 +293,8 @@ impl<'a> Forward<'a> {
         let Some(unembed) = &model.unembed else {
             return Ok(None);
         };
-        let chosen = rows_of(unembed, tokens.iter().map(|id| *id as usize))?;
+        let chosen: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
+        let chosen = unembed.rows(&chosen)?;
         let logits = rows.matmul(&chosen.t()?)?;
         in_place(&logits, |rows| {
             if let Some(bias) = &model.unembed_bias {

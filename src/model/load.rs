@@ -2,20 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
-
 use super::binding::{BlockSlot, RowOrder, Slot, Source};
-use super::checkpoint::{Checkpoint, CheckpointError};
+use super::checkpoint::{Checkpoint, CheckpointError, StoredType};
+use super::compare::{self, Disagreement};
+use super::device::{self, Backend, DeviceError};
 use super::families::{ConfigError, Family};
 use super::hub::{Hub, HubError, HubId};
 use super::memory::{self, MemoryError, Need};
+use super::site::Site;
 use super::spec::{Head, ModelSpec, Positions};
+use super::stored::{NamedSources, Reread, Stored};
 use super::tensors::from_vec;
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::transformer::{Block, Linear, MaskedHead, NormWeights, Transformer};
+use super::weight::Weight;
 use super::{Model, demo, ends, fingerprint};
+use crate::compute::{Compute, Dtype};
 
 /// Told how far loading is; may stop it.
 pub trait LoadProgress {
@@ -119,6 +124,43 @@ pub enum LoadError {
     Frequencies { expected: usize, path: PathBuf },
     #[error("the tensor `{tensor}` holds values that are not finite: {}", path.display())]
     NotFinite { tensor: String, path: PathBuf },
+    #[error(
+        "the tensor `{tensor}` holds values beyond what {dtype} can hold; compute in bf16 or f32: {}",
+        path.display()
+    )]
+    OutOfRange {
+        tensor: String,
+        dtype: Dtype,
+        path: PathBuf,
+    },
+    #[error(
+        "the file has no quantised weights to compute with (they are stored as {stored}); compute in f32, f16 or bf16: {}",
+        path.display()
+    )]
+    NotQuantized { stored: String, path: PathBuf },
+    #[error(
+        "the tensor `{tensor}` is not stored row by row, so its own bytes cannot be computed with; compute in f32, f16 or \
+         bf16: {}",
+        path.display()
+    )]
+    NotByRows { tensor: String, path: PathBuf },
+    #[error(
+        "quantised weights are computed with on the cpu only, not on {device}; compute in f32, f16 or bf16"
+    )]
+    QuantizedElsewhere { device: &'static str },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(
+        "{device} does not compute what the cpu computes, and is not used: at {site} it is off by {difference:.3e}, where \
+         the largest value is {size:.3e} (a part of {tolerance:.0e} is allowed); compute on the cpu"
+    )]
+    Disagrees {
+        device: &'static str,
+        site: Site,
+        difference: f32,
+        size: f32,
+        tolerance: f32,
+    },
     #[error("the weights could not be put in place: {0}")]
     Tensor(#[from] candle_core::Error),
 }
@@ -133,15 +175,37 @@ impl From<HubError> for LoadError {
 }
 
 /// Opens `demo`, a path (a folder, a `.safetensors`, a sharded index or a `.gguf`) or an id of the hub that the
-/// environment names.
+/// environment names, to compute in f32 on the CPU.
 pub fn open(source: &str, progress: &mut dyn LoadProgress) -> Result<Model, LoadError> {
-    open_with(&Hub::from_env(), source, progress)
+    open_for(source, Compute::default(), progress)
+}
+
+/// The same, to compute in other numbers or on another device; that is compared with f32, or with the CPU.
+pub fn open_for(
+    source: &str,
+    compute: Compute,
+    progress: &mut dyn LoadProgress,
+) -> Result<Model, LoadError> {
+    open_with(&Hub::from_env(), source, compute, progress)
 }
 
 /// The same with another hub.
 pub fn open_with(
     hub: &Hub,
     source: &str,
+    compute: Compute,
+    progress: &mut dyn LoadProgress,
+) -> Result<Model, LoadError> {
+    let backend = device::backend(compute.device)?;
+    open_on(hub, source, compute, backend.as_deref(), progress)
+}
+
+/// `backend` makes the products; `None` is the CPU.
+pub(super) fn open_on(
+    hub: &Hub,
+    source: &str,
+    compute: Compute,
+    backend: Option<&dyn Backend>,
     progress: &mut dyn LoadProgress,
 ) -> Result<Model, LoadError> {
     let place = Place::of(source, hub, progress)?;
@@ -179,13 +243,17 @@ pub fn open_with(
             path: path.clone(),
         }
     })?;
-    let transformer = Reader {
+    let checkpoint = Arc::new(checkpoint);
+    let reader = |dtype, place| Reader {
         checkpoint: &checkpoint,
         family,
         spec: &spec,
         path: &path,
-    }
-    .read(progress)?;
+        dtype,
+        place,
+    };
+    let place = backend.map_or(At::Memory, At::Device);
+    let transformer = reader(compute.dtype, place).read(progress)?;
     for rotary in (0..spec.n_layers).filter_map(|layer| spec.rotary(layer)) {
         let (frequencies, expected) = (rotary.frequencies(), rotary.width / 2);
         if frequencies.len() != expected || !frequencies.iter().all(|f| f.is_finite()) {
@@ -201,7 +269,7 @@ pub fn open_with(
             path,
         });
     }
-    Ok(Model {
+    let mut model = Model {
         name,
         source: source.to_owned(),
         revision,
@@ -211,12 +279,46 @@ pub fn open_with(
             .dominant_type()
             .map_or("none", |t| t.name())
             .to_owned(),
-        dtype: "f32",
-        load_millis: started.elapsed().as_secs_f64() * 1e3,
+        compute,
+        logit_difference: None,
+        load_millis: 0.0,
         weight_bytes: transformer.bytes(),
-        spec,
+        spec: spec.clone(),
         transformer,
-    })
+    };
+    let ids = model.sample_ids(compare::MOST_TOKENS);
+    let transformer = &model.transformer;
+    if let Some(backend) = backend {
+        let on_cpu = reader(compute.dtype, At::File).read(&mut Unreported)?;
+        let go_on = &mut || progress.report(1.0, "comparing with the CPU");
+        let disagreement = compare::first_disagreement(transformer, &on_cpu, &ids, go_on)?;
+        if let Some(disagreement) = disagreement.ok_or(LoadError::Stopped)? {
+            return Err(disagrees(backend.name(), disagreement));
+        }
+    }
+    if compute.dtype != Dtype::F32 {
+        let in_f32 = reader(Dtype::F32, At::File).read(&mut Unreported)?;
+        let go_on = &mut || progress.report(1.0, "comparing with f32");
+        let difference = compare::logit_difference(transformer, &in_f32, &ids, go_on)?;
+        model.logit_difference = difference.ok_or(LoadError::Stopped)?;
+    }
+    model.load_millis = started.elapsed().as_secs_f64() * 1e3;
+    Ok(model)
+}
+
+fn disagrees(device: &'static str, at: Disagreement) -> LoadError {
+    let Disagreement {
+        site,
+        difference,
+        size,
+    } = at;
+    LoadError::Disagrees {
+        device,
+        site,
+        difference,
+        size,
+        tolerance: compare::TOLERANCE,
+    }
 }
 
 /// A model's files, opened and understood, the weights not yet read.
@@ -366,31 +468,92 @@ fn short_name(path: &Path) -> String {
 
 /// Reads the weights of one checkpoint.
 struct Reader<'a> {
-    checkpoint: &'a Checkpoint,
+    checkpoint: &'a Arc<Checkpoint>,
     family: &'static Family,
     spec: &'a ModelSpec,
     path: &'a Path,
+    dtype: Dtype,
+    place: At<'a>,
 }
 
-/// A slot's sources with the names that the checkpoint has for them.
-type NamedSources = Vec<(String, Source)>;
+/// Where matrices are put, and their products made.
+#[derive(Clone, Copy, Debug)]
+enum At<'a> {
+    Memory,
+    Device(&'a dyn Backend),
+    /// They stay in the file, and are read for each product.
+    File,
+}
 
 impl Reader<'_> {
     fn read(&self, progress: &mut dyn LoadProgress) -> Result<Transformer, LoadError> {
         let spec = self.spec;
         let bindings = self.bindings()?;
         let count = bindings.len();
-        let mut weights = BTreeMap::new();
+        if self.dtype == Dtype::Quantized {
+            self.check_quantized(&bindings)?;
+        }
+        let (mut vectors, mut matrices) = (BTreeMap::new(), BTreeMap::new());
         for (i, (slot, sources)) in bindings.into_iter().enumerate() {
             let what = sources.first().map_or("", |(name, _)| name.as_str());
             if !progress.report(i as f32 / count as f32, what) {
                 return Err(LoadError::Stopped);
             }
-            weights.insert(slot, self.weight(slot, &sources)?);
+            let stored = self.stored(slot, sources)?;
+            if slot.is_product() {
+                matrices.insert(slot, self.matrix(slot, stored)?);
+            } else {
+                vectors.insert(slot, stored.values()?);
+            }
         }
-        let transformer = Weights { spec, weights }.transformer()?;
+        // A device has the embedding only where it multiplies.
+        if let (At::Device(backend), true, Some(embed)) =
+            (self.place, spec.tied, matrices.get(&Slot::Embed))
+            && spec.head != Head::None
+        {
+            matrices.insert(Slot::Unembed, backend.place(embed)?);
+        }
+        let transformer = Weights {
+            spec,
+            vectors,
+            matrices,
+        }
+        .transformer()?;
         progress.report(1.0, "done");
         Ok(transformer)
+    }
+
+    /// Refuses what has no blocks of its own to compute with.
+    fn check_quantized(&self, bindings: &[(Slot, NamedSources)]) -> Result<(), LoadError> {
+        if let At::Device(backend) = self.place {
+            return Err(LoadError::QuantizedElsewhere {
+                device: backend.name(),
+            });
+        }
+        let types = bindings
+            .iter()
+            .filter(|(slot, _)| slot.is_product())
+            .flat_map(|(_, sources)| sources)
+            .filter_map(|(name, _)| Some(self.checkpoint.info(name)?.dtype));
+        if types.clone().any(StoredType::is_quantized) {
+            return Ok(());
+        }
+        let stored: BTreeSet<&str> = types.map(StoredType::name).collect();
+        Err(LoadError::NotQuantized {
+            stored: stored.into_iter().collect::<Vec<_>>().join(", "),
+            path: self.path.to_owned(),
+        })
+    }
+
+    /// A matrix where it is to be.
+    fn matrix(&self, slot: Slot, stored: Stored) -> Result<Weight, LoadError> {
+        let dtype = self.dtype;
+        match self.place {
+            At::File => Ok(Weight::placed(Reread { stored, dtype })),
+            At::Device(backend) if slot != Slot::Embed => Ok(backend.place(&stored.read(dtype)?)?),
+            // Rows of the embedding are looked up here.
+            At::Memory | At::Device(_) => stored.read(dtype),
+        }
     }
 
     /// Every slot with the checkpoint's names of its tensors; refuses what is missing and what nobody reads.
@@ -442,12 +605,11 @@ impl Reader<'_> {
         })
     }
 
-    /// A weight's rows, `[out, in]`, from its tensors one after the other.
-    fn weight(&self, slot: Slot, sources: &[(String, Source)]) -> Result<Vec<f32>, LoadError> {
+    /// A weight's tensors, which fit it. Checked before anything is read: a lying header must not make us allocate.
+    fn stored(&self, slot: Slot, sources: NamedSources) -> Result<Stored, LoadError> {
         let (n_out, n_in) = slot.shape(self.spec);
         // A product that no memory has an address for is no tensor's size.
         let expected = n_out.saturating_mul(n_in);
-        // Checked before anything is read: a lying header must not make us allocate.
         let rows = |(name, source): &(String, Source)| self.rows_of(name, source, n_in);
         let counts: Vec<Option<usize>> = sources.iter().map(rows).collect();
         if counts.iter().copied().sum::<Option<usize>>() != Some(n_out) {
@@ -467,23 +629,12 @@ impl Reader<'_> {
                 path: self.path.to_owned(),
             });
         }
-        let mut rows = Vec::new();
-        for (name, source) in sources {
-            let values = self.checkpoint.read_f32(name)?;
-            if !values.iter().all(|v| v.is_finite()) {
-                return Err(LoadError::NotFinite {
-                    tensor: name.clone(),
-                    path: self.path.to_owned(),
-                });
-            }
-            let mut values = source.arrange(values, n_in);
-            if sources.len() == 1 {
-                rows = values;
-            } else {
-                rows.append(&mut values);
-            }
-        }
-        Ok(rows)
+        Ok(Stored {
+            checkpoint: Arc::clone(self.checkpoint),
+            path: self.path.to_owned(),
+            sources,
+            shape: (n_out, n_in),
+        })
     }
 
     /// How many rows of the weight a tensor gives; `None` where its shape does not fit.
@@ -504,21 +655,25 @@ impl Reader<'_> {
 /// Weights that have been read, on their way into place. Every slot that the spec needs is there.
 struct Weights<'a> {
     spec: &'a ModelSpec,
-    weights: BTreeMap<Slot, Vec<f32>>,
+    vectors: BTreeMap<Slot, Vec<f32>>,
+    matrices: BTreeMap<Slot, Weight>,
 }
 
 impl Weights<'_> {
     fn transformer(mut self) -> candle_core::Result<Transformer> {
         let spec = self.spec;
         let embed = self.matrix(Slot::Embed)?;
-        let unembed = match (spec.head, spec.tied) {
+        let unembed = match (spec.head, self.matrices.remove(&Slot::Unembed)) {
             (Head::None, _) => None,
-            (_, true) => Some(embed.clone()),
-            (_, false) => Some(self.matrix(Slot::Unembed)?),
+            (_, Some(unembed)) => Some(unembed),
+            (_, None) => Some(embed.clone()),
         };
         Ok(Transformer {
             pos_embed: match spec.positions {
-                Positions::Learned => Some(self.matrix(Slot::PosEmbed)?),
+                Positions::Learned => {
+                    let values = self.vector(Slot::PosEmbed).unwrap_or_default();
+                    Some(from_vec(values, Slot::PosEmbed.shape(spec))?)
+                }
                 Positions::Rotary(_) => None,
             },
             type_embed: self.vector(Slot::TypeEmbed),
@@ -544,11 +699,14 @@ impl Weights<'_> {
     }
 
     fn vector(&mut self, slot: Slot) -> Option<Vec<f32>> {
-        self.weights.remove(&slot)
+        self.vectors.remove(&slot)
     }
 
-    fn matrix(&mut self, slot: Slot) -> candle_core::Result<Tensor> {
-        from_vec(self.vector(slot).unwrap_or_default(), slot.shape(self.spec))
+    fn matrix(&mut self, slot: Slot) -> candle_core::Result<Weight> {
+        match self.matrices.remove(&slot) {
+            Some(matrix) => Ok(matrix),
+            None => candle_core::bail!("the weight {slot:?} was not read"),
+        }
     }
 
     fn norm(&mut self, weight: Slot, bias: impl Into<Option<Slot>>) -> Option<NormWeights> {

@@ -4,7 +4,9 @@
 mod attention;
 pub mod binding;
 pub mod checkpoint;
+mod compare;
 pub mod demo;
+mod device;
 mod ends;
 pub mod families;
 mod files;
@@ -20,15 +22,18 @@ mod product;
 pub mod scored;
 pub mod site;
 pub mod spec;
+mod stored;
 mod tensors;
 pub mod tokenizer;
 pub mod transformer;
+mod weight;
 
 use self::hub::HubId;
 use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
 use self::transformer::Transformer;
-use crate::prompt::Prompt;
+use crate::compute::{Compute, Device};
+use crate::prompt::{BosRule, Prompt};
 
 /// An open model: shape, tokenizer and weights.
 pub struct Model {
@@ -45,8 +50,10 @@ pub struct Model {
     pub fingerprint: String,
     /// The type that most weights are stored in, such as `Q4_1`.
     pub stored: String,
-    /// The type that the forward computes in.
-    pub dtype: &'static str,
+    /// What the matrices are kept in, and where products are made.
+    pub compute: Compute,
+    /// The largest difference of a sample prompt's logits from those in f32; `None` for f32 itself, and without logits.
+    pub logit_difference: Option<f32>,
     pub load_millis: f64,
     /// Bytes that the weights take in memory.
     pub weight_bytes: usize,
@@ -96,6 +103,36 @@ impl Model {
             .flat_map(|piece| piece.bytes.iter().copied())
             .collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What it computes in, what its file stores, and where: `f16 (stored Q4_1) on cuda`.
+    pub fn numbers(&self) -> String {
+        let Compute { dtype, device } = self.compute;
+        let mut text = dtype.to_string();
+        if !self.stored.eq_ignore_ascii_case(dtype.name()) {
+            text = format!("{text} (stored {})", self.stored);
+        }
+        if device != Device::Cpu {
+            text = format!("{text} on {device}");
+        }
+        text
+    }
+
+    /// Tokens to try the model on: its sample prompt's, or any where it has none.
+    fn sample_ids(&self, most: usize) -> Vec<u32> {
+        let text = self.sample().and_then(|(prompt, _)| match prompt {
+            Prompt::Text(text) => Some(text),
+            Prompt::Ids(_) => None,
+        });
+        let encoded = self.tokenizer.as_ref().zip(text);
+        let mut ids = encoded
+            .and_then(|(tokenizer, text)| tokenizer.encode(&text, BosRule::Auto).ok())
+            .unwrap_or_default();
+        if ids.is_empty() {
+            ids = (0..self.spec.n_vocab as u32).collect();
+        }
+        ids.truncate(most.min(self.spec.n_ctx));
+        ids
     }
 
     /// What a token reads like after other text, as a candidate for the next one does; `#5` without a tokenizer.

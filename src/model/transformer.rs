@@ -12,13 +12,14 @@ use super::plan::{Entry, Plan};
 use super::site::{Part, Site};
 use super::spec::ModelSpec;
 use super::tensors::{from_vec, in_place, with_values};
+use super::weight::Weight;
 
 /// Weights in the form that the forward uses. Products are `[out, in]`: at few rows that reads memory fastest.
 #[derive(Debug)]
 pub struct Transformer {
     pub(super) spec: ModelSpec,
     /// `[vocab, d_model]`
-    pub(super) embed: Tensor,
+    pub(super) embed: Weight,
     /// `[context, d_model]`
     pub(super) pos_embed: Option<Tensor>,
     /// `[d_model]`
@@ -28,7 +29,7 @@ pub struct Transformer {
     pub(super) final_norm: Option<NormWeights>,
     pub(super) masked_head: Option<MaskedHead>,
     /// `[vocab, d_model]`; the embedding itself where tied; `None` without a language-model head.
-    pub(super) unembed: Option<Tensor>,
+    pub(super) unembed: Option<Weight>,
     /// `[vocab]`
     pub(super) unembed_bias: Option<Vec<f32>>,
 }
@@ -64,7 +65,7 @@ pub(super) struct MaskedHead {
 
 #[derive(Debug)]
 pub(super) struct Linear {
-    pub(super) weight: Tensor,
+    pub(super) weight: Weight,
     pub(super) bias: Option<Vec<f32>>,
 }
 
@@ -245,12 +246,13 @@ impl Transformer {
         with_values(&value, <[f32]>::to_vec)
     }
 
-    /// Bytes of all weights; a tied unembedding counts once.
+    /// Bytes of all weights; a tied unembedding counts once, where both are in the same memory.
     pub(super) fn bytes(&self) -> usize {
-        let vector = |v: &Option<Vec<f32>>| v.as_ref().map_or(0, Vec::len);
-        let linear = |l: &Linear| l.weight.elem_count() + vector(&l.bias);
-        let norm =
-            |n: &Option<NormWeights>| n.as_ref().map_or(0, |n| n.weight.len() + vector(&n.bias));
+        let floats = |n: usize| n * size_of::<f32>();
+        let vector = |v: &Option<Vec<f32>>| floats(v.as_ref().map_or(0, Vec::len));
+        let linear = |l: &Linear| l.weight.bytes() + vector(&l.bias);
+        let norm = |n: &NormWeights| floats(n.weight.len()) + vector(&n.bias);
+        let norm_if = |n: &Option<NormWeights>| n.as_ref().map_or(0, norm);
         let blocks: usize = self
             .blocks
             .iter()
@@ -264,32 +266,31 @@ impl Transformer {
                 ];
                 let vectors = [&block.q_norm, &block.k_norm];
                 products.map(linear).iter().sum::<usize>()
-                    + norms.map(norm).iter().sum::<usize>()
+                    + norms.map(norm_if).iter().sum::<usize>()
                     + vectors.map(vector).iter().sum::<usize>()
             })
             .sum();
-        let masked = self.masked_head.as_ref().map_or(0, |head| {
-            linear(&head.dense) + head.norm.weight.len() + vector(&head.norm.bias)
-        });
+        let masked = self
+            .masked_head
+            .as_ref()
+            .map_or(0, |head| linear(&head.dense) + norm(&head.norm));
         let unembed = match &self.unembed {
-            Some(unembed) if !self.spec.tied => unembed.elem_count(),
+            Some(unembed) if !(self.spec.tied && unembed.is_here()) => unembed.bytes(),
             _ => 0,
         };
-        let pos_embed = self.pos_embed.as_ref().map_or(0, Tensor::elem_count);
-        let norms = norm(&self.embed_norm) + norm(&self.final_norm);
+        let pos_embed = floats(self.pos_embed.as_ref().map_or(0, Tensor::elem_count));
+        let norms = norm_if(&self.embed_norm) + norm_if(&self.final_norm);
         let vectors = vector(&self.type_embed) + vector(&self.unembed_bias);
-        let elements =
-            self.embed.elem_count() + pos_embed + blocks + masked + unembed + norms + vectors;
-        elements * size_of::<f32>()
+        self.embed.bytes() + pos_embed + blocks + masked + unembed + norms + vectors
     }
 
     /// W_O of a head, as `[d_model, d_head]`.
     pub(super) fn w_o(&self, layer: usize, head: usize) -> Result<Tensor> {
-        let d_head = self.spec.d_head;
-        self.blocks[layer]
-            .out
-            .weight
-            .narrow(1, head * d_head, d_head)
+        let ModelSpec {
+            d_model, d_head, ..
+        } = self.spec;
+        let columns = head * d_head..(head + 1) * d_head;
+        self.blocks[layer].out.weight.columns(d_model, columns)
     }
 
     /// ‖v_j‖ as each query head reads it, `[head, key]`, from a recorded v `[pos, kv_head, d_head]`.
@@ -317,7 +318,7 @@ impl Transformer {
 impl Linear {
     /// x W + b, `[pos, out]`.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = self.weight.product(x)?;
         if let Some(bias) = &self.bias {
             in_place(&y, |rows| kernels::add_row(rows, bias))?;
         }

@@ -3,6 +3,7 @@
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
 //! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version; a session that
 //! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`.
+//! A key that is written only where it says more than its absence needs no version (`"dtype"`).
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use super::file::{Problem, Record, Saved, within};
 use super::replay::{self, Numbers};
 use super::{BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
 use crate::colormap::Colormap;
+use crate::compute::Dtype;
 use crate::edit::{Edit, Op};
 use crate::experiment::Side;
 use crate::ids::HeadId;
@@ -61,6 +63,19 @@ struct Model {
     name: Option<String>,
     #[serde(default)]
     fingerprint: Option<String>,
+    #[serde(default, skip_serializing_if = "DtypeName::is_default")]
+    dtype: DtypeName,
+}
+
+/// What the matrices are kept in; absent, f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DtypeName {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+    Quantized,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -239,6 +254,7 @@ impl Session {
         let Saved { session, record } = saved;
         let super::Session {
             model,
+            dtype,
             experiment,
             view,
             notes,
@@ -264,6 +280,7 @@ impl Session {
                 source: stored_model(model, folder),
                 name: record.map(|record| record.model_name.clone()),
                 fingerprint: record.map(|record| record.fingerprint.clone()),
+                dtype: (*dtype).into(),
             },
             prompt: PromptText::from_live(prompt, record.map(|record| &*record.ids)),
             contrast: contrast.as_ref().map(|contrast| {
@@ -373,6 +390,7 @@ impl Session {
             (_, _, Some(_)) => return Err(Problem::LooseNumbers),
         };
         let session = super::Session {
+            dtype: model.dtype.into(),
             model: live_model(model.source, folder),
             experiment: Experiment {
                 prompt,
@@ -514,6 +532,35 @@ impl ViewOptions {
 fn head(what: &'static str, text: &str) -> Result<HeadId, Problem> {
     text.parse()
         .map_err(|source| Problem::Head { what, source })
+}
+
+impl DtypeName {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<Dtype> for DtypeName {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+            Dtype::Quantized => Self::Quantized,
+        }
+    }
+}
+
+impl From<DtypeName> for Dtype {
+    fn from(name: DtypeName) -> Self {
+        match name {
+            DtypeName::F32 => Self::F32,
+            DtypeName::F16 => Self::F16,
+            DtypeName::Bf16 => Self::Bf16,
+            DtypeName::Quantized => Self::Quantized,
+        }
+    }
 }
 
 impl From<Colormap> for ColormapName {

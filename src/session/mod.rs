@@ -15,6 +15,7 @@ pub mod settings;
 pub use atomic::write as write_atomically;
 
 use crate::colormap::{ColorScale, Colormap};
+use crate::compute::Dtype;
 pub use crate::experiment::{Continuation, EditRow, Experiment, ReadPosition};
 use crate::ids::HeadId;
 pub use crate::prompt::{BosRule, Prompt};
@@ -24,6 +25,8 @@ pub use crate::prompt::{BosRule, Prompt};
 pub struct Session {
     /// MODEL as the command line takes it: `demo`, a path or a hub id.
     pub model: String,
+    /// What the model's matrices are kept in.
+    pub dtype: Dtype,
     pub experiment: Experiment,
     pub view: View,
     pub notes: String,
@@ -93,6 +96,7 @@ impl Session {
     pub fn new(model: impl Into<String>, experiment: Experiment) -> Self {
         Self {
             model: model.into(),
+            dtype: Dtype::default(),
             experiment,
             view: View::default(),
             notes: String::new(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::format::ColormapName;
 use super::{atomic, paths};
 use crate::colormap::Colormap;
+use crate::compute::Device;
 
 const FILE_NAME: &str = "settings.json";
 const MAX_RECENT: usize = 10;
@@ -31,6 +32,9 @@ pub struct Settings {
     pub diverging: Colormap,
     /// The hint of the first launch was closed.
     pub hint_seen: bool,
+    /// Where models compute that are opened.
+    #[serde(with = "device_name")]
+    pub device: Device,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +56,7 @@ impl Default for Settings {
             colormap: Colormap::Viridis,
             diverging: Colormap::RdBu,
             hint_seen: false,
+            device: Device::Cpu,
         }
     }
 }
@@ -140,6 +145,23 @@ mod colormap_name {
     }
 }
 
+/// A device by its name.
+mod device_name {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Device;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(device: &Device, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(device.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Device, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +181,7 @@ mod tests {
             zoom: 1.25,
             diverging: Colormap::PuOr,
             hint_seen: true,
+            device: Device::Metal,
             ..Settings::default()
         };
         settings.opened_model("demo");

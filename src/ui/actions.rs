@@ -15,6 +15,7 @@ use super::sheets::{Answer, Sheet};
 use super::verdict::Checking;
 use super::welcome;
 use super::work::Work;
+use crate::compute::{Compute, Dtype};
 use crate::experiment::resolve::resolve;
 use crate::ids::HeadId;
 use crate::model::{Model, demo};
@@ -29,6 +30,8 @@ pub(super) enum Opening {
     /// The model, with the prompts of now.
     Model,
     Session(Box<Opened>),
+    /// The open model in other numbers, or elsewhere: the work on it goes on.
+    Again,
 }
 
 /// A session that was read, and where it is from.
@@ -59,7 +62,7 @@ impl App {
             Action::SetNotes(notes) => self.work.session.notes = notes,
             Action::Hover(item) => self.ui.focus.set(item),
             Action::OpenModel(_) | Action::OpenSession(_) if self.must_ask() => self.ask(action),
-            Action::OpenModel(source) => self.load(source, Opening::Model),
+            Action::OpenModel(source) => self.load(source, Dtype::default(), Opening::Model),
             Action::OpenSession(path) => self.open_session(&path),
             Action::SaveSession(path) => {
                 if self.save_to(&path)
@@ -125,14 +128,31 @@ impl App {
         }
     }
 
-    pub(super) fn load(&mut self, source: String, opening: Opening) {
-        self.results.worker.load(&source);
+    pub(super) fn load(&mut self, source: String, dtype: Dtype, opening: Opening) {
+        let device = self.settings.device;
+        self.results.worker.load(&source, Compute { dtype, device });
         self.opening = Some(opening);
         self.results.load = Load::Running {
             source,
             what: String::new(),
             fraction: 0.0,
         };
+    }
+
+    /// Opens the model again to compute in other numbers; or the one that could not be opened.
+    pub(super) fn compute_in(&mut self, dtype: Dtype) {
+        let failed = match &self.results.load {
+            Load::Failed { source, .. } => Some(source.clone()),
+            _ => None,
+        };
+        match (failed, &self.results.model) {
+            (Some(source), _) => {
+                let opening = self.opening.take().unwrap_or(Opening::Model);
+                self.load(source, dtype, opening);
+            }
+            (None, Some(model)) => self.load(model.source.clone(), dtype, Opening::Again),
+            (None, None) => {}
+        }
     }
 
     fn open_session(&mut self, path: &Path) {
@@ -149,11 +169,15 @@ impl App {
     /// Shows a session now if its model is open, else once it is.
     pub(super) fn show_session(&mut self, opened: Opened) {
         let source = opened.saved.session.model.clone();
+        let dtype = opened.saved.session.dtype;
         match self.results.model.clone() {
-            Some(model) if [&model.source, &model.pinned_source()].contains(&&source) => {
+            Some(model)
+                if [&model.source, &model.pinned_source()].contains(&&source)
+                    && model.compute.dtype == dtype =>
+            {
                 self.adopt(opened, &model);
             }
-            _ => self.load(source, Opening::Session(Box::new(opened))),
+            _ => self.load(source, dtype, Opening::Session(Box::new(opened))),
         }
     }
 
@@ -172,7 +196,7 @@ impl App {
             }
             Event::Loaded(model) => self.loaded(&model),
             Event::LoadFailed { source, message } => {
-                self.opening = None;
+                // What was to be shown is kept: other numbers may do.
                 let text = format!("{} cannot be opened: {message}", loading::short(&source));
                 self.ui.notifications.list_only(Level::Error, text);
                 self.results.load = Load::Failed { source, message };
@@ -212,7 +236,11 @@ impl App {
         self.results.set_model(Arc::clone(model));
         match self.opening.take() {
             Some(Opening::Session(opened)) => self.adopt(*opened, model),
-            _ => self.start_session(model),
+            Some(Opening::Again) => {
+                self.work.session.dtype = model.compute.dtype;
+                self.replay = None;
+            }
+            Some(Opening::Model) | None => self.start_session(model),
         }
     }
 
@@ -220,6 +248,7 @@ impl App {
     fn start_session(&mut self, model: &Arc<Model>) {
         self.settings.opened_model(&model.source);
         let mut session = welcome::first_session(model);
+        session.dtype = model.compute.dtype;
         session.view.colormap = self.settings.colormap;
         session.view.diverging = self.settings.diverging;
         session.layout.clone_from(&self.work.session.layout);
@@ -237,7 +266,7 @@ impl App {
 
     fn adopt(&mut self, opened: Opened, model: &Model) {
         let Opened {
-            saved,
+            mut saved,
             file,
             recovered,
         } = opened;
@@ -251,6 +280,13 @@ impl App {
                 "The session was saved with other weights of {}: numbers may differ",
                 record.model_name
             ));
+        }
+        let (made_in, dtype) = (saved.session.dtype, model.compute.dtype);
+        if made_in != dtype {
+            self.ui.notifications.warn(format!(
+                "The session was made in {made_in} and is run in {dtype}: numbers may differ"
+            ));
+            saved.session.dtype = dtype;
         }
         self.replay = saved.record.and_then(|record| record.numbers);
         self.show(if recovered {
@@ -316,7 +352,8 @@ impl App {
                     contrast_ids: resolved.spec.contrast.as_ref().map(|ids| ids.to_vec()),
                     numbers: self.results.outcome().map(|outcome| {
                         let position = resolved.spec.position;
-                        Numbers::capture(&outcome, model.dtype, position, &answers)
+                        let dtype = model.compute.dtype.name();
+                        Numbers::capture(&outcome, dtype, position, &answers)
                     }),
                 }
             });

@@ -5,6 +5,7 @@ use super::app::App;
 use super::command::Command;
 use super::layout::Pane;
 use super::results::Load;
+use crate::compute::{Device, Dtype};
 use crate::model::spec::Head;
 use crate::session::{BosRule, Shown};
 
@@ -15,6 +16,7 @@ use crate::session::{BosRule, Shown};
 )]
 pub(super) struct Availability {
     has_model: bool,
+    load_failed: bool,
     is_loading: bool,
     can_undo: bool,
     can_redo: bool,
@@ -35,6 +37,9 @@ pub(super) struct Availability {
     /// Generated tokens that are part of the text, and those that there are to step to.
     steps: (usize, usize),
     first_steps: bool,
+    /// Of the open model.
+    dtype: Option<Dtype>,
+    device: Device,
 }
 
 impl Availability {
@@ -43,6 +48,7 @@ impl Availability {
         let view = &app.work.session.view;
         Self {
             has_model: app.results.model.is_some(),
+            load_failed: matches!(app.results.load, Load::Failed { .. }),
             is_loading: matches!(app.results.load, Load::Running { .. }),
             can_undo: app.work.history.undo_label().is_some(),
             can_redo: app.work.history.redo_label().is_some(),
@@ -70,6 +76,8 @@ impl Availability {
                 .as_ref()
                 .is_some_and(|model| model.spec.is_causal()),
             first_steps: app.ui.first_steps.is_some(),
+            dtype: app.results.model.as_ref().map(|model| model.compute.dtype),
+            device: app.settings.device,
         }
     }
 
@@ -77,6 +85,7 @@ impl Availability {
     pub(super) fn enabled(&self, command: Command) -> bool {
         match command {
             Command::CancelLoad => self.is_loading,
+            Command::ComputeIn(_) => self.has_model || self.load_failed,
             Command::Undo => self.can_undo,
             Command::Redo => self.can_redo,
             Command::ClearEdits => self.has_edits,
@@ -125,6 +134,8 @@ impl Availability {
             Command::BosAlways => self.bos == BosRule::Always,
             Command::BosNever => self.bos == BosRule::Never,
             Command::FirstSteps => self.first_steps,
+            Command::ComputeIn(dtype) => self.dtype == Some(dtype),
+            Command::ComputeOn(device) => self.device == device,
             _ => return None,
         })
     }

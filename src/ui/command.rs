@@ -7,6 +7,7 @@ use egui::{Key, KeyboardShortcut, Modifiers};
 
 use super::layout::Pane;
 use super::menus::Menu;
+use crate::compute::{Device, Dtype};
 use crate::export::ExportView;
 use crate::figure::Format;
 
@@ -18,6 +19,8 @@ pub enum Command {
     OpenFromHub,
     OpenDemo,
     Verify,
+    ComputeIn(Dtype),
+    ComputeOn(Device),
     OpenSession,
     CancelLoad,
     Save,
@@ -94,11 +97,14 @@ impl Command {
             C::OpenFromHub,
             C::OpenDemo,
             C::Verify,
-            C::OpenSession,
-            C::CancelLoad,
-            C::Save,
-            C::SaveAs,
         ];
+        all.extend(Dtype::ALL.map(C::ComputeIn));
+        let devices = Device::ALL.into_iter().filter(|device| device.is_built());
+        // The CPU alone is no choice.
+        if devices.clone().count() > 1 {
+            all.extend(devices.map(C::ComputeOn));
+        }
+        all.extend([C::OpenSession, C::CancelLoad, C::Save, C::SaveAs]);
         for view in ExportView::ALL {
             all.extend(Format::ALL.map(|format| C::Export(view, format)));
         }
@@ -164,6 +170,9 @@ impl Command {
             Self::OpenFromHub => "Open model from hub…",
             Self::OpenDemo => "Open the bundled model",
             Self::Verify => "Verify the model",
+            Self::ComputeIn(Dtype::Quantized) => "Compute in the file’s own quantised numbers",
+            Self::ComputeIn(dtype) => return format!("Compute in {dtype}"),
+            Self::ComputeOn(device) => return format!("Compute on {device}"),
             Self::OpenSession => "Open session…",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
@@ -237,6 +246,13 @@ impl Command {
             Self::OpenDemo => "The small teaching model inside the program",
             Self::Verify => {
                 "What holds of any transformer, and a reference’s values where there is one"
+            }
+            Self::ComputeIn(Dtype::F32) => "As every model is opened: four bytes a weight",
+            Self::ComputeIn(Dtype::F16) => "Half the memory; weights are rounded to 11 bits",
+            Self::ComputeIn(Dtype::Bf16) => "Half the memory; weights are rounded to 8 bits",
+            Self::ComputeIn(Dtype::Quantized) => "No more memory than on disk; for quantised files",
+            Self::ComputeOn(_) => {
+                "Where matrices lie and are multiplied; compared with the CPU first"
             }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
             Self::CancelLoad => "Keeps the model that is open",
@@ -351,6 +367,8 @@ impl Command {
             Self::OpenFromHub
             | Self::OpenDemo
             | Self::Verify
+            | Self::ComputeIn(_)
+            | Self::ComputeOn(_)
             | Self::CancelLoad
             | Self::Export(..)
             | Self::RemoveContrast
@@ -375,6 +393,8 @@ impl Command {
             | Self::OpenFromHub
             | Self::OpenDemo
             | Self::Verify => (Menu::File, 0),
+            Self::ComputeIn(_) => (Menu::Compute, 0),
+            Self::ComputeOn(_) => (Menu::Compute, 1),
             Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
                 (Menu::File, 1)
             }

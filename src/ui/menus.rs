@@ -8,6 +8,7 @@ use super::command::Command;
 use super::icons::{self, Icon};
 use super::theme::{Theme, space};
 use super::verdict::Checking;
+use crate::compute::{Compute, Dtype};
 use crate::export::ExportView;
 use crate::model::Model;
 use crate::model::memory::amount;
@@ -16,6 +17,8 @@ use crate::session::settings::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Menu {
     File,
+    /// Inside `File`.
+    Compute,
     /// Inside `File`.
     Export,
     Edit,
@@ -33,6 +36,7 @@ impl Menu {
     const fn title(self) -> &'static str {
         match self {
             Self::File => "File",
+            Self::Compute => "Compute in",
             Self::Export => "Export",
             Self::Edit => "Edit",
             Self::Select => "Select",
@@ -114,6 +118,9 @@ impl Bar<'_> {
             if of_group != group {
                 if menu == Menu::File && group == 0 {
                     self.recents(ui);
+                    ui.menu_button(format!("{GUTTER}{}", Menu::Compute.title()), |ui| {
+                        self.menu(ui, Menu::Compute);
+                    });
                 }
                 if menu == Menu::File && group == 1 {
                     ui.menu_button(format!("{GUTTER}{}", Menu::Export.title()), |ui| {
@@ -219,16 +226,12 @@ impl Bar<'_> {
             return;
         };
         let spec = &model.spec;
-        let numbers = if model.stored.eq_ignore_ascii_case(model.dtype) {
-            model.dtype.to_owned()
-        } else {
-            format!("{} (stored {})", model.dtype, model.stored)
-        };
         let text = format!(
-            "{}  ·  {} layers × {} heads  ·  {numbers}  ·  {}",
+            "{}  ·  {} layers × {} heads  ·  {}  ·  {}",
             model.name,
             spec.n_layers,
             spec.n_heads,
+            model.numbers(),
             self.checking.word()
         );
         let (color, fill) = if self.checking.failure().is_some() {
@@ -261,6 +264,12 @@ impl Bar<'_> {
         }
         egui::Popup::menu(&response).show(|ui| {
             self.details(ui, model);
+            ui.separator();
+            for command in Command::all() {
+                if command.menu().0 == Menu::Compute {
+                    self.item(ui, command, &command.text());
+                }
+            }
             ui.separator();
             for command in [
                 Command::Verify,
@@ -295,12 +304,20 @@ fn padded(ui: &mut egui::Ui, button: egui::Button<'_>) -> egui::Response {
 
 fn model_details(ui: &mut egui::Ui, model: &Model) {
     let spec = &model.spec;
+    let Compute { dtype, device } = model.compute;
+    let from_f32 = (dtype != Dtype::F32).then(|| {
+        let text = match model.logit_difference {
+            Some(difference) => format!("at most {difference:.1e}, for a sample prompt"),
+            None => "not known: the model has no logits".to_owned(),
+        };
+        ("Logits differ from f32 by", text)
+    });
     egui::Grid::new("model details")
         .num_columns(2)
         .spacing([space::L, space::XS])
         .min_row_height(space::L)
         .show(ui, |ui| {
-            let rows = [
+            let rows = vec![
                 ("From", model.source.clone()),
                 ("Family", spec.family.to_owned()),
                 ("Layers", spec.n_layers.to_string()),
@@ -312,12 +329,12 @@ fn model_details(ui: &mut egui::Ui, model: &Model) {
                 ),
                 ("Vocabulary", spec.n_vocab.to_string()),
                 ("Context", format!("{} tokens", spec.n_ctx)),
-                ("Computed in", model.dtype.to_owned()),
+                ("Computed in", format!("{dtype}, on the {device}")),
                 ("Stored as", model.stored.clone()),
                 ("Weights", amount(model.weight_bytes as u64)),
                 ("Loaded in", format!("{:.0} ms", model.load_millis)),
             ];
-            for (name, value) in rows {
+            for (name, value) in rows.into_iter().chain(from_f32) {
                 ui.weak(name);
                 ui.label(value);
                 ui.end_row();

@@ -38,6 +38,11 @@ impl App {
             }
             Command::OpenDemo => self.apply(Action::OpenModel("demo".into()), ctx),
             Command::Verify => self.results.ask_check(true),
+            Command::ComputeIn(dtype) => self.compute_in(dtype),
+            Command::ComputeOn(device) => {
+                self.settings.device = device;
+                self.compute_in(self.work.session.dtype);
+            }
             Command::OpenSession => self.ask_path(Purpose::OpenSession, "", ctx),
             Command::CancelLoad => self.apply(Action::CancelLoad, ctx),
             Command::Save => match self.work.file.clone() {

@@ -42,7 +42,9 @@ impl Work {
 
     /// Whether something would be lost. How things are looked at does not count.
     pub(super) fn is_unsaved(&self) -> bool {
-        self.session.experiment != self.saved.experiment || self.session.notes != self.saved.notes
+        self.session.experiment != self.saved.experiment
+            || self.session.notes != self.saved.notes
+            || self.session.dtype != self.saved.dtype
     }
 
     pub(super) fn now_saved(&mut self, file: &Path) {

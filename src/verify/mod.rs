@@ -254,7 +254,7 @@ impl Check {
         } else {
             let ground = Ground {
                 spec,
-                precision: Precision::of(self.engine.model().dtype),
+                precision: Precision::of(self.engine.model().compute.dtype.name()),
                 activations: &self.activations,
             };
             Invariant::judged(law, check(&ground))

@@ -67,7 +67,7 @@ pub enum Verdict {
 impl Report {
     pub(super) fn new(model: &Model, ids: Vec<u32>, reference: Option<&Reference>) -> Self {
         Self {
-            dtype: model.dtype,
+            dtype: model.compute.dtype.name(),
             ids,
             invariants: Vec::new(),
             reference: reference.map(|reference| ReferenceReport {

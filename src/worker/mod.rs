@@ -19,9 +19,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use self::mailbox::Mailbox;
-use self::threads::{Outbox, RunRequest};
+use self::threads::{LoadRequest, Outbox, RunRequest};
 use self::writer::TextRequest;
 
+use crate::compute::Compute;
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
 use crate::model::Model;
@@ -116,7 +117,7 @@ pub struct Worker {
     next: u64,
     runs: Arc<Mailbox<RunRequest>>,
     texts: Arc<Mailbox<TextRequest>>,
-    loads: Arc<Mailbox<String>>,
+    loads: Arc<Mailbox<LoadRequest>>,
     checks: Arc<Mailbox<Arc<Model>>>,
     events: Receiver<Event>,
 }
@@ -151,8 +152,11 @@ impl Worker {
 
     /// Loads a model (`demo`, a path or a hub id); a newer call stops an older one. The old model runs on until
     /// [`Event::Loaded`].
-    pub fn load(&mut self, source: &str) {
-        self.loads.put(source.to_owned());
+    pub fn load(&mut self, source: &str, compute: Compute) {
+        self.loads.put(LoadRequest {
+            source: source.to_owned(),
+            compute,
+        });
     }
 
     pub fn cancel_load(&mut self) {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::mailbox::{Mailbox, Next, Taken};
 use super::writer::{TextRequest, Writer};
 use super::{Event, RunId};
+use crate::compute::Compute;
 use crate::experiment::engine::{Engine, RunError, Watch};
 use crate::experiment::{LayerMaps, Pass, RunSpec, Side};
 use crate::ids::HeadId;
@@ -33,6 +34,12 @@ pub(super) struct RunRequest {
     pub(super) spec: Arc<RunSpec>,
     /// Heads whose maps are looked at.
     pub(super) looked_at: Vec<HeadId>,
+}
+
+#[derive(Debug)]
+pub(super) struct LoadRequest {
+    pub(super) source: String,
+    pub(super) compute: Compute,
 }
 
 /// Where events go.
@@ -61,7 +68,7 @@ pub(super) fn start(
     outbox: Outbox,
     runs: &Arc<Mailbox<RunRequest>>,
     texts: &Arc<Mailbox<TextRequest>>,
-    loads: &Arc<Mailbox<String>>,
+    loads: &Arc<Mailbox<LoadRequest>>,
     checks: &Arc<Mailbox<Arc<Model>>>,
     hub: Hub,
 ) -> std::io::Result<()> {
@@ -268,9 +275,9 @@ fn pooled(maps: &LayerMaps) -> LayerOverview {
     })
 }
 
-fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
+fn load_models(outbox: &Outbox, mailbox: &Mailbox<LoadRequest>, hub: &Hub) {
     while let Some(Taken {
-        request: source,
+        request: LoadRequest { source, compute },
         generation,
     }) = mailbox.take()
     {
@@ -280,7 +287,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
             generation,
             last: None,
         };
-        let open = || open_with(hub, &source, &mut reporter);
+        let open = || open_with(hub, &source, compute, &mut reporter);
         let event = match catch(open) {
             Ok(Ok(model)) => Event::Loaded(Arc::new(model)),
             Ok(Err(LoadError::Stopped)) => Event::LoadCancelled { source },
@@ -299,7 +306,7 @@ fn load_models(outbox: &Outbox, mailbox: &Mailbox<String>, hub: &Hub) {
 
 struct LoadReporter<'a> {
     outbox: &'a Outbox,
-    mailbox: &'a Mailbox<String>,
+    mailbox: &'a Mailbox<LoadRequest>,
     generation: u64,
     /// What was last told, and when.
     last: Option<(f32, Instant)>,

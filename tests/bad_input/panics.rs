@@ -83,7 +83,7 @@ fn open_as_the_window_does(model: &str) {
         .init();
     log_uncaught();
     let mut worker = Worker::start(Arc::new(|| {})).unwrap();
-    worker.load(model);
+    worker.load(model, headscope::compute::Compute::default());
     loop {
         match worker.wait(Duration::from_mins(1)) {
             Some(Event::LoadFailed { message, .. }) => return eprintln!("{message}"),

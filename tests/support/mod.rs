@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headscope::compute::{Compute, Dtype};
 use headscope::edit::Edit;
 use headscope::experiment::RunSpec;
 use headscope::model::Model;
-use headscope::model::load::{Unreported, open};
+use headscope::model::load::{Unreported, open_for};
 use serde_json::Value;
 
 pub(crate) fn fixture(path: &str) -> PathBuf {
@@ -17,8 +18,15 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
 }
 
 pub(crate) fn fixture_model(name: &str) -> Arc<Model> {
-    let path = fixture(&format!("models/{name}"));
-    Arc::new(open(path.to_str().unwrap(), &mut Unreported).unwrap())
+    model_in(&fixture(&format!("models/{name}")), Dtype::F32)
+}
+
+pub(crate) fn model_in(path: &Path, dtype: Dtype) -> Arc<Model> {
+    let compute = Compute {
+        dtype,
+        ..Compute::default()
+    };
+    Arc::new(open_for(path.to_str().unwrap(), compute, &mut Unreported).unwrap())
 }
 
 /// Every fixture that has golden values, one or more of each family, by name.

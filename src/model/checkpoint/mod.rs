@@ -23,6 +23,7 @@ pub use self::error::{CheckpointError, Place};
 pub use self::index::ShardIndex;
 pub use self::metadata::{GgufArray, GgufMetadata, GgufValue};
 pub(super) use self::open::{INDEX, SINGLE, convert_command, is_pickle, shards_of};
+pub(super) use self::quant::widen;
 pub use self::stored_type::StoredType;
 use super::json;
 

@@ -28,6 +28,11 @@ pub(super) fn to_f32(stored: StoredType, bytes: &[u8], n_elements: usize) -> Opt
     Some(values)
 }
 
+/// The values in `bytes`, as many as `out` has room for: whole blocks.
+pub(in crate::model) fn widen(stored: StoredType, bytes: &[u8], out: &mut [f32]) {
+    chunk_to_f32(stored, bytes, out);
+}
+
 fn chunk_to_f32(stored: StoredType, bytes: &[u8], out: &mut [f32]) {
     match stored {
         // The one format that is rounded: f32 is what everything runs in.

@@ -72,6 +72,17 @@ impl StoredType {
         })
     }
 
+    /// Bytes of so many elements, which are whole blocks; `None` for a type that is not read.
+    pub(in crate::model) fn row_bytes(self, n_elements: usize) -> Option<usize> {
+        let (block_elements, block_bytes) = self.block()?;
+        Some(n_elements / block_elements * block_bytes)
+    }
+
+    /// Whether several values share a scale.
+    pub(in crate::model) fn is_quantized(self) -> bool {
+        self.block().is_some_and(|(elements, _)| elements > 1)
+    }
+
     /// The type with GGML's number `id`, or the name under which it is refused.
     pub(super) fn from_ggml(id: u32) -> Result<Self, String> {
         let refused = match id {
