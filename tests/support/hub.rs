@@ -40,6 +40,10 @@ struct Shared {
 
 /// How the server behaves.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent ways in which a server may behave"
+)]
 pub(crate) struct Manners {
     /// Only who shows this token gets files.
     pub token: Option<&'static str>,
@@ -305,7 +309,10 @@ pub(crate) fn files_of(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name == "config.json" || name.starts_with("model") || name.ends_with(".gguf") {
+        if name == "config.json"
+            || name.starts_with("model")
+            || path.extension().is_some_and(|e| e == "gguf")
+        {
             files.insert(name, std::fs::read(&path).unwrap());
         }
     }
