@@ -632,11 +632,10 @@ fn verify_fails_on_a_value_that_differs_and_names_where() {
         &["verify", model, "--reference", "none.json"],
         &["none.json"],
     );
-    program.refused(
-        1,
-        &["verify", "demo", "--dtype", "f16"],
-        &["not in this version"],
-    );
+    // Rounded weights keep the laws, and are no longer within the reference's rounding of f32.
+    let narrow = program.run(&["verify", "demo", "--dtype", "f16"]);
+    assert_eq!(narrow.code, 1);
+    assert!(narrow.stdout.contains("10 invariants hold"), "{}", narrow.stdout);
 }
 
 #[test]

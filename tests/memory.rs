@@ -130,7 +130,8 @@ fn estimates_hold() {
         model.weight_bytes / 4 - (VOCAB + CONTEXT) * WIDTH,
     ];
     // The last is many tensors; the largest single one is the positions'.
-    let all = Need::weights([shapes[0], shapes[1]]).bytes + 4 * shapes[2] as u64;
+    let all =
+        Need::weights([shapes[0], shapes[1]].map(|n| (n, 4 * n))).bytes + 4 * shapes[2] as u64;
     let weights = Need::stored(all);
     check("weights", &weights, taken);
 

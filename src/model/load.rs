@@ -236,7 +236,15 @@ pub(super) fn open_on(
     let sizes = checkpoint
         .tensors()
         .filter(|tensor| !family.ignores(&tensor.name))
-        .map(super::checkpoint::TensorInfo::n_elements);
+        .map(|tensor| {
+            let n_values = tensor.n_elements();
+            let kept = match compute.dtype {
+                Dtype::F32 => 4 * n_values,
+                Dtype::F16 | Dtype::Bf16 => 2 * n_values,
+                Dtype::Quantized => checkpoint.stored_bytes(&tensor.name).map_or(0, <[u8]>::len),
+            };
+            (n_values, kept)
+        });
     memory::check(&Need::weights(sizes), memory::available()).map_err(|reason| {
         LoadError::Memory {
             reason,

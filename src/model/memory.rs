@@ -41,13 +41,13 @@ pub struct MemoryError {
 }
 
 impl Need {
-    /// Reading weights of so many values each, as f32: all of them, and the largest once more while it is put in place.
-    pub fn weights(n_values: impl IntoIterator<Item = usize>) -> Self {
+    /// Reading weights, each of so many values that are kept in so many bytes: all of them, and the largest as f32 while
+    /// it is put in place.
+    pub fn weights(weights: impl IntoIterator<Item = (usize, usize)>) -> Self {
         let (mut all, mut largest) = (0, 0);
-        for n in n_values {
-            let bytes = n as u64 * F32;
-            all += bytes;
-            largest = bytes.max(largest);
+        for (n_values, kept) in weights {
+            all += kept as u64;
+            largest = largest.max(n_values as u64 * F32);
         }
         Self {
             bytes: all + largest,
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_the_figures() {
         // GPT-2 XL: 1.56 billion weights, the largest 50,257 × 1,600.
-        let need = Need::weights([50_257 * 1_600, 1_477_000_000]);
+        let need = Need::weights([50_257 * 1_600, 1_477_000_000].map(|n| (n, 4 * n)));
         assert_eq!(need.bytes, 4 * (50_257 * 1_600 + 2 * 1_477_000_000));
         assert_eq!(check(&need, Some(need.bytes)), Ok(()));
         assert_eq!(check(&need, None), Ok(()));
