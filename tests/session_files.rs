@@ -160,6 +160,20 @@ fn version_1_opens_with_everything_in_its_place() {
 }
 
 #[test]
+fn version_2_opens_with_its_step() {
+    let Saved { session, record } = file::open(&fixture("v2.headscope.json")).unwrap();
+    let Experiment {
+        continuation,
+        position,
+        ..
+    } = session.experiment;
+    assert_eq!(continuation.ids, [7, 8, 9]);
+    assert_eq!(continuation.step, 2);
+    assert_eq!(position, ReadPosition::Usual);
+    assert_eq!(record.unwrap().ids, [3, 1, 4, 1, 5]);
+}
+
+#[test]
 fn a_short_session_has_defaults_for_what_it_leaves_away() {
     let text = r#"{"version":1,"model":{"source":"demo"},"prompt":{"text":"A B"},"edits":[{"edit":"9.6=zero"}]}"#;
     let saved = file::decode(text, None).unwrap();

@@ -161,6 +161,10 @@ impl TextStrip {
         let shown = cx.continuation.text();
         let sides = cx.text.sides();
         let mut parts = Vec::new();
+        // First: a narrow window cuts the rest off.
+        if let Some(step) = cx.text.parts_at() {
+            parts.push(format!("the texts part at step {}", step + 1));
+        }
         if cx.text.stopped {
             parts.push("stopped".to_owned());
         } else if !cx.text.is_complete() {
@@ -174,9 +178,6 @@ impl TextStrip {
         } = cx.text.line(sides[sides.len() - 1]).state
         {
             parts.push(format!("{millis:.1} ms a token"));
-        }
-        if let Some(step) = cx.text.parts_at() {
-            parts.push(format!("the texts part at step {}", step + 1));
         }
         let is_on = |side: &Side| cx.text.ids(*side).starts_with(shown);
         if !shown.is_empty() && cx.text.is_complete() && !sides.iter().any(is_on) {
