@@ -635,7 +635,11 @@ fn verify_fails_on_a_value_that_differs_and_names_where() {
     // Rounded weights keep the laws, and are no longer within the reference's rounding of f32.
     let narrow = program.run(&["verify", "demo", "--dtype", "f16"]);
     assert_eq!(narrow.code, 1);
-    assert!(narrow.stdout.contains("10 invariants hold"), "{}", narrow.stdout);
+    assert!(
+        narrow.stdout.contains("10 invariants hold"),
+        "{}",
+        narrow.stdout
+    );
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Models in narrow numbers: near f32 by a bound that has a reason, smaller, and with every site and edit.
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "a test's helper may panic, and says what it compared"
 )]
 

@@ -1,5 +1,9 @@
 //! What is said to be taken, against what is taken: the program's own allocations, counted.
 #![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures that were compared, and what was skipped"
+)]
 #![expect(unsafe_code, reason = "an allocator is unsafe to write")]
 
 mod support;

@@ -1,6 +1,7 @@
 //! The reader and the tokenizers on real models, where `HEADSCOPE_TEST_MODELS` names a folder with them.
 //!
 //! The unit tests beside the code do not need them; these show that files of the wild are read as their makers meant.
+#![expect(clippy::unwrap_used, reason = "a test's helper may panic")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,10 @@
 //! Files and texts that are cut off, damaged, lying or made to do harm: each is taken whole or refused with the reason,
 //! without a panic, without waiting, and in memory that its own size pays for.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says on what"
+)]
 
 mod allocation;
 mod models;

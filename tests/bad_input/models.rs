@@ -112,7 +112,7 @@ fn a_missing_tensor_is_named() {
         |model| {
             model
                 .tensors
-                .retain(|(name, ..)| name != "h.1.mlp.c_fc.bias")
+                .retain(|(name, ..)| name != "h.1.mlp.c_fc.bias");
         },
         &["lacks the tensor `h.1.mlp.c_fc.bias`"],
     );
@@ -128,7 +128,7 @@ fn a_tensor_that_nobody_reads_is_named() {
                 Dtype::F32,
                 vec![1],
                 vec![0; 4],
-            ))
+            ));
         },
         &["model.layers.0.self_attn.sinks", "another architecture"],
     );

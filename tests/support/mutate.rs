@@ -176,8 +176,7 @@ impl Mutator {
         let hostile = self.pick(&JSON_VALUES).as_bytes().to_vec();
         let (comma, colon) = (b",".to_vec(), b":".to_vec());
         match (self.below(6), key) {
-            (0, None) => drop(text.splice(start..end, hostile)),
-            (1, None) => drop(text.splice(start..end, other)),
+            (0, None) | (0 | 1, Some(_)) => drop(text.splice(start..end, hostile)),
             // Removed, with its key and a comma.
             (2, _) => {
                 let from = key.unwrap_or(start);
@@ -212,8 +211,7 @@ impl Mutator {
                 text.splice(end..end, b"]".repeat(nested));
                 drop(text.splice(start..start, b"[".repeat(nested)));
             }
-            (_, Some(_)) => drop(text.splice(start..end, hostile)),
-            (_, None) => drop(text.splice(start..end, other)),
+            _ => drop(text.splice(start..end, other)),
         }
     }
 }
