@@ -14,6 +14,7 @@ use headscope::compute::Compute;
 use headscope::model::Model;
 use headscope::model::hub::{Hub, HubError, HubId, Located, Token};
 use headscope::model::load::{LoadError, LoadProgress, Unreported, open_with};
+use headscope::verify::Reference;
 
 use server::{COMMIT, Manners, REPO, Server, files_of};
 use support::fixture;
@@ -133,6 +134,21 @@ fn a_model_is_downloaded_once_into_the_cache_as_python_lays_it_out() {
         assert_eq!(open(&hub, &id).fingerprint, model.fingerprint);
     }
     assert_eq!(server.asked().len(), n_asked);
+}
+
+#[test]
+fn what_lies_beside_the_weights_comes_with_them() {
+    let cache = tempfile::tempdir().unwrap();
+    let mut files = files_of(&fixture("models/tiny-llama"));
+    files.insert(
+        "generation_config.json".to_owned(),
+        br#"{"eos_token_id": [3, 7]}"#.to_vec(),
+    );
+    let server = Server::start(files, Manners::default());
+    let model = open(&server.hub(cache.path()), REPO);
+    assert_eq!(model.spec.eos_ids, [3, 7]);
+    let reference = Reference::beside(&model).unwrap().unwrap();
+    assert!(reference.path.unwrap().starts_with(snapshot(cache.path())));
 }
 
 #[test]

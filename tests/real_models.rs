@@ -22,8 +22,8 @@ use serde_json::Value;
 fn check_reference(folder: &Path, model: &str) {
     let path = folder.join(model);
     let source = path.to_str().unwrap();
-    let reference = Reference::beside(source).unwrap().unwrap();
     let model = Arc::new(open(source, &mut Unreported).unwrap());
+    let reference = Reference::beside(&model).unwrap().unwrap();
     let report = check(Arc::clone(&model), Some(reference.clone()));
     assert_eq!(report.first_failure(), None, "{}", report.summary());
     assert_eq!(report.verdict(), Verdict::Checked);

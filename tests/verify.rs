@@ -41,7 +41,7 @@ fn checked(model: &Arc<Model>, text: &str) -> Report {
 #[test]
 fn every_value_of_hugging_face_agrees() {
     let model = fixture_model("tiny-llama");
-    let reference = Reference::beside(&model.source).unwrap().unwrap();
+    let reference = Reference::beside(&model).unwrap().unwrap();
     assert!(reference.source.contains("transformers"));
     let written: usize = reference.cases.iter().map(|case| case.values.len()).sum();
     let report = check(model, Some(reference));
@@ -76,7 +76,7 @@ fn every_family_obeys_the_laws_that_apply_to_it() {
 #[test]
 fn a_model_without_a_reference_is_checked_by_its_laws_alone() {
     let model = fixture_model("tiny-gpt2");
-    assert_eq!(Reference::beside(&model.source).unwrap(), None);
+    assert_eq!(Reference::beside(&model).unwrap(), None);
     let report = check(model, None);
     assert_eq!(report.verdict(), Verdict::InvariantsOnly);
     assert!(report.summary().ends_with("no reference to compare with"));

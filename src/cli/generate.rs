@@ -8,21 +8,16 @@ use serde::Serialize;
 use super::CliError;
 use super::args::{Asked, GenerateArgs};
 use super::opened::Opened;
-use super::report::{ModelReport, Token, TopToken, finite, tokens};
+use super::report::{Head, TopToken, finite};
 use super::table;
 use crate::experiment::{GeneratedToken, Side};
-
-const SCHEMA_VERSION: u32 = 1;
 
 /// The result as its JSON has it. Field names and nulls are a contract: see the schema version.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    schema_version: u32,
-    pub(super) model: ModelReport,
-    /// The prompt's.
-    pub(super) tokens: Vec<Token>,
-    /// Canonical spelling, in order.
-    pub(super) edits: Vec<String>,
+    /// Its tokens are the prompt's.
+    #[serde(flatten)]
+    pub(super) head: Head,
     pub(super) before: Text,
     /// Absent without edits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,16 +100,10 @@ impl Report {
             warnings.push("some logits are not finite numbers".into());
         }
         Ok(Self {
-            schema_version: SCHEMA_VERSION,
-            model: ModelReport::new(opened.model_ref()),
-            tokens: tokens(&opened.resolved.tokens[..opened.resolved.spec.n_prompt]),
-            edits: opened
-                .resolved
-                .spec
-                .edits
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            head: Head::new(
+                opened,
+                &opened.resolved.tokens[..opened.resolved.spec.n_prompt],
+            ),
             parts_at: after.as_ref().and_then(|after| before.parts_from(after)),
             before,
             after,

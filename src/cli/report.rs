@@ -6,7 +6,7 @@ use super::opened::Opened;
 use crate::compute::Device;
 use crate::experiment::{Outcome, Pass, Readout, TokenScore};
 use crate::model::Model;
-use crate::model::spec::Head;
+use crate::model::spec;
 use crate::model::tokenizer::Piece;
 use crate::session::replay;
 
@@ -14,11 +14,8 @@ const SCHEMA_VERSION: u32 = 1;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    schema_version: u32,
-    pub(super) model: ModelReport,
-    pub(super) tokens: Vec<Token>,
-    /// Canonical spelling, in order.
-    pub(super) edits: Vec<String>,
+    #[serde(flatten)]
+    pub(super) head: Head,
     pub(super) position: usize,
     /// `next_token`, `masked_token`, or `none` without a language-model head.
     pub(super) readout: &'static str,
@@ -31,6 +28,17 @@ pub(super) struct Report {
     pub(super) replay: Option<Replay>,
     pub(super) warnings: Vec<String>,
     pub(super) timing_ms: Timing,
+}
+
+/// What every report of an experiment begins with.
+#[derive(Debug, Serialize)]
+pub(super) struct Head {
+    schema_version: u32,
+    pub(super) model: ModelReport,
+    /// The text that is run.
+    pub(super) tokens: Vec<Token>,
+    /// Canonical spelling, in order.
+    pub(super) edits: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,7 +111,6 @@ pub(super) struct Timing {
 impl Report {
     pub(super) fn new(opened: &Opened, outcome: &Outcome, top_k: usize) -> Self {
         let Outcome { before, after } = outcome;
-        let spec = &opened.resolved.spec;
         let mut warnings = opened.warnings.clone();
         let mut side = |name, pass| {
             let (side, is_finite) = Side::new(opened, pass, top_k);
@@ -119,15 +126,12 @@ impl Report {
             warnings.extend(replay_warning(verdict));
         }
         Self {
-            schema_version: SCHEMA_VERSION,
-            model: ModelReport::new(opened.model_ref()),
-            tokens: tokens(&opened.resolved.tokens),
-            edits: spec.edits.iter().map(ToString::to_string).collect(),
-            position: spec.position,
+            head: Head::new(opened, &opened.resolved.tokens),
+            position: opened.resolved.spec.position,
             readout: match opened.model_ref().spec.head {
-                Head::None => "none",
-                Head::NextToken => "next_token",
-                Head::MaskedToken { .. } => "masked_token",
+                spec::Head::None => "none",
+                spec::Head::NextToken => "next_token",
+                spec::Head::MaskedToken { .. } => "masked_token",
             },
             before: before_side,
             after: after_side,
@@ -141,6 +145,23 @@ impl Report {
                 before: before.millis,
                 after: after.as_ref().map(|pass| pass.millis),
             },
+        }
+    }
+}
+
+impl Head {
+    pub(super) fn new(opened: &Opened, text: &[Piece]) -> Self {
+        let token = |(index, piece): (usize, &Piece)| Token {
+            index,
+            id: piece.id,
+            text: piece.text.clone(),
+        };
+        let edits = opened.resolved.spec.edits.iter();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            model: ModelReport::new(opened.model_ref()),
+            tokens: text.iter().enumerate().map(token).collect(),
+            edits: edits.map(ToString::to_string).collect(),
         }
     }
 }
@@ -202,18 +223,6 @@ impl TopToken {
             prob: finite(score.prob),
         }
     }
-}
-
-pub(super) fn tokens(pieces: &[Piece]) -> Vec<Token> {
-    pieces
-        .iter()
-        .enumerate()
-        .map(|(index, piece)| Token {
-            index,
-            id: piece.id,
-            text: piece.text.clone(),
-        })
-        .collect()
 }
 
 pub(super) fn finite(value: f32) -> Option<f32> {

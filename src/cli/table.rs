@@ -44,14 +44,15 @@ fn write_model(out: &mut String, model: &ModelReport) -> std::fmt::Result {
 }
 
 fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
-    write_model(out, &report.model)?;
+    write_model(out, &report.head.model)?;
     let read = report
+        .head
         .tokens
         .get(report.position)
         .map_or_else(String::new, |token| format!(" {}", quoted(&token.text)));
-    let n_tokens = report.tokens.len();
+    let n_tokens = report.head.tokens.len();
     writeln!(out, "{n_tokens} tokens, read at {}{read}", report.position)?;
-    for edit in &report.edits {
+    for edit in &report.head.edits {
         writeln!(out, "edit {edit}")?;
     }
     writeln!(out)?;
@@ -82,13 +83,13 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
 
 fn write_generated(out: &mut String, report: &generate::Report) -> std::fmt::Result {
     let generate::Report { before, after, .. } = report;
-    write_model(out, &report.model)?;
-    let n_tokens = report.tokens.len();
-    let last = report.tokens.last().map_or_else(String::new, |token| {
+    write_model(out, &report.head.model)?;
+    let n_tokens = report.head.tokens.len();
+    let last = report.head.tokens.last().map_or_else(String::new, |token| {
         format!(", after {}", quoted(&token.text))
     });
     writeln!(out, "{n_tokens} tokens{last}")?;
-    for edit in &report.edits {
+    for edit in &report.head.edits {
         writeln!(out, "edit {edit}")?;
     }
     writeln!(out)?;

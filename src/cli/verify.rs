@@ -8,7 +8,7 @@ use super::args::VerifyArgs;
 use super::opened::{open, prepare};
 use super::report::ModelReport;
 use crate::compute::Dtype;
-use crate::model::Model;
+use crate::model::{Model, REFERENCE_FILE};
 use crate::verify::{self, CaseReport, Deviation, Invariant, Reference, ReferenceReport, Report};
 use crate::verify::{Status, Verdict};
 
@@ -93,13 +93,14 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     } = args;
     prepare(compute)?;
     // Before the model is read: a slip in a file's name shall not cost a minute of loading.
-    let reference = match reference {
-        Some(path) => Some(Reference::open(path)),
-        None => Reference::beside(model).transpose(),
-    };
-    let reference = reference.transpose().map_err(anyhow::Error::from)?;
+    let given = reference.as_deref().map(Reference::open);
+    let given = given.transpose().map_err(anyhow::Error::from)?;
     let engine = open(model, compute.of(Dtype::F32))?;
     let model = engine.model();
+    let reference = match given {
+        Some(reference) => Some(reference),
+        None => Reference::beside(model).map_err(anyhow::Error::from)?,
+    };
     let report = verify::check(std::sync::Arc::clone(model), reference);
     if *json {
         let output = Output::new(model, &report);
@@ -245,8 +246,7 @@ fn text(model: &Model, report: &Report) -> String {
     }
     match &report.reference {
         None => lines.push(format!(
-            "no {} beside the model: only invariants were checked",
-            verify::reference::FILE_NAME
+            "no {REFERENCE_FILE} beside the model: only invariants were checked"
         )),
         Some(reference) => {
             lines.push(format!("reference: {}", reference.source));

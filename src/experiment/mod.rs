@@ -54,10 +54,11 @@ impl RunSpec {
     /// The same without generated tokens, read at the prompt's last.
     #[must_use]
     pub fn of_prompt(&self) -> Self {
+        let n_prompt = self.n_prompt.min(self.ids.len());
         Self {
-            ids: self.ids[..self.n_prompt].into(),
-            reach: self.n_prompt,
-            position: self.n_prompt.saturating_sub(1),
+            ids: self.ids[..n_prompt].into(),
+            reach: n_prompt,
+            position: n_prompt.saturating_sub(1),
             ..self.clone()
         }
     }

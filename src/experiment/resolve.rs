@@ -256,7 +256,7 @@ fn pieces(model: &Model, ids: &[u32]) -> Vec<Piece> {
     }
 }
 
-/// The token that stands for an answer: `#5` names an id where prompts are ids or there is no tokenizer.
+/// The token that stands for an answer; `#5` names an id.
 fn answer(
     model: &Model,
     experiment: &Experiment,
@@ -266,10 +266,7 @@ fn answer(
     warnings: &mut Vec<String>,
 ) -> Result<Answer, ResolveError> {
     let by_id = text.strip_prefix('#').and_then(crate::ids::index);
-    let typed_as_ids = matches!(experiment.prompt, Prompt::Ids(_));
-    if let Some(id) = by_id
-        && (typed_as_ids || model.tokenizer.is_none())
-    {
+    if let Some(id) = by_id {
         let n_vocab = model.spec.n_vocab;
         return match u32::try_from(id) {
             Ok(id) if (id as usize) < n_vocab => Ok(Answer {
@@ -305,7 +302,7 @@ fn answer(
             found.n_tokens, found.id
         ));
     }
-    if found.alone && !typed_as_ids {
+    if found.alone && !matches!(experiment.prompt, Prompt::Ids(_)) {
         warnings.push(format!(
             "with the answer `{text}` the prompt's own tokens change, so the answer was tokenised alone"
         ));

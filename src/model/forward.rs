@@ -270,42 +270,38 @@ impl<'a> Forward<'a> {
     /// Logits `[row, vocab]` of a final residual; `None` without a language-model head.
     pub fn logits(&mut self, final_resid: Tensor) -> Result<Option<Tensor>> {
         let rows = self.unembedding_input(final_resid)?;
-        let model = self.model;
-        let Some(unembed) = &model.unembed else {
+        let Some(unembed) = &self.model.unembed else {
             return Ok(None);
         };
         let logits = unembed.product(&rows)?;
-        in_place(&logits, |rows| {
-            if let Some(bias) = &model.unembed_bias {
-                kernels::add_row(rows, bias);
-            }
-            if let Some(cap) = model.spec.logit_cap {
-                kernels::soft_cap(rows, cap as f32);
-            }
-        })?;
+        self.bias_and_cap(&logits, self.model.unembed_bias.as_deref())?;
         Ok(Some(self.site(Site::Logits, logits)?))
     }
 
     /// Logits of chosen tokens only, `[row, token]`: the others are never computed.
     pub fn logits_of(&mut self, final_resid: Tensor, tokens: &[u32]) -> Result<Option<Tensor>> {
         let rows = self.unembedding_input(final_resid)?;
-        let model = self.model;
-        let Some(unembed) = &model.unembed else {
+        let Some(unembed) = &self.model.unembed else {
             return Ok(None);
         };
         let chosen: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
-        let chosen = unembed.rows(&chosen)?;
-        let logits = rows.matmul(&chosen.t()?)?;
-        in_place(&logits, |rows| {
-            if let Some(bias) = &model.unembed_bias {
-                let bias: Vec<f32> = tokens.iter().map(|id| bias[*id as usize]).collect();
-                kernels::add_row(rows, &bias);
+        let logits = rows.matmul(&unembed.rows(&chosen)?.t()?)?;
+        let bias = self.model.unembed_bias.as_ref();
+        let bias: Option<Vec<f32>> = bias.map(|bias| chosen.iter().map(|id| bias[*id]).collect());
+        self.bias_and_cap(&logits, bias.as_deref())?;
+        Ok(Some(logits))
+    }
+
+    /// What follows the product with the unembedding, in place. `bias` has one value a column.
+    fn bias_and_cap(&self, logits: &Tensor, bias: Option<&[f32]>) -> Result<()> {
+        in_place(logits, |rows| {
+            if let Some(bias) = bias {
+                kernels::add_row(rows, bias);
             }
-            if let Some(cap) = model.spec.logit_cap {
+            if let Some(cap) = self.model.spec.logit_cap {
                 kernels::soft_cap(rows, cap as f32);
             }
-        })?;
-        Ok(Some(logits))
+        })
     }
 
     /// What the unembedding reads, `[row, d_model]`.

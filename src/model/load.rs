@@ -280,6 +280,7 @@ pub(super) fn open_on(
     let mut model = Model {
         name,
         source: source.to_owned(),
+        path: (source != demo::NAME).then(|| path.clone()),
         revision,
         tokenizer,
         fingerprint: fingerprint::fingerprint(&checkpoint),

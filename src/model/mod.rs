@@ -28,6 +28,8 @@ pub mod tokenizer;
 pub mod transformer;
 mod weight;
 
+use std::path::PathBuf;
+
 use self::hub::HubId;
 use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
@@ -35,12 +37,17 @@ use self::transformer::Transformer;
 use crate::compute::{Compute, Device};
 use crate::prompt::{BosRule, Prompt};
 
+/// The name of a reference that lies beside its model: values of another program to compare with.
+pub const REFERENCE_FILE: &str = "headscope-reference.json";
+
 /// An open model: shape, tokenizer and weights.
 pub struct Model {
     /// Short name for people: `demo`, the folder's or the file's name.
     pub name: String,
     /// MODEL as it was asked for: `demo`, a path or a hub id.
     pub source: String,
+    /// The folder or file that it was read from; `None` for the bundled model.
+    pub path: Option<PathBuf>,
     /// The commit that a hub id stood for.
     pub revision: Option<String>,
     pub spec: ModelSpec,

@@ -13,14 +13,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::edit::{Edit, ParseEditError};
-use crate::model::demo;
 use crate::model::site::{NoSuchSite, Site};
+use crate::model::{Model, REFERENCE_FILE, demo};
 
 /// The version that this program reads.
 const VERSION: u64 = 1;
-
-/// The name of a reference that lies beside its model.
-pub const FILE_NAME: &str = "headscope-reference.json";
 
 /// The name that stands for the difference of two logits.
 const LOGIT_DIFF: &str = "logit_diff";
@@ -142,23 +139,22 @@ impl Reference {
         })
     }
 
-    /// The reference that belongs to MODEL: beside its files, or inside the program for `demo`. `None` if there is none.
-    pub fn beside(model: &str) -> Result<Option<Self>, ReferenceError> {
-        if model == demo::NAME {
+    /// The reference that belongs to a model: beside its files, or inside the program for `demo`. `None` if there is none.
+    pub fn beside(model: &Model) -> Result<Option<Self>, ReferenceError> {
+        let Some(path) = &model.path else {
             return Self::decode(demo::REFERENCE)
                 .map(Some)
                 .map_err(|problem| ReferenceError {
                     problem,
                     path: PathBuf::from("the bundled model"),
                 });
-        }
-        let model = Path::new(model);
-        let folder = if model.is_dir() {
-            Some(model)
-        } else {
-            model.parent()
         };
-        match folder.map(|folder| folder.join(FILE_NAME)) {
+        let folder = if path.is_dir() {
+            Some(path.as_path())
+        } else {
+            path.parent()
+        };
+        match folder.map(|folder| folder.join(REFERENCE_FILE)) {
             Some(path) if path.is_file() => Self::open(&path).map(Some),
             _ => Ok(None),
         }

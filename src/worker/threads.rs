@@ -340,7 +340,7 @@ fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<Ru
         let wanted = || runs.wait_for_quiet(QUIET) && checks.is_current(generation);
         let mut go_on = || runs.is_quiet() && checks.is_current(generation);
         let checked = catch(|| {
-            let reference = Reference::beside(&model.source).map_err(|error| error.to_string())?;
+            let reference = Reference::beside(&model).map_err(|error| error.to_string())?;
             let mut check = Check::new(Arc::clone(&model), reference);
             while wanted() {
                 if check.advance(&mut go_on) == Progress::Done {

@@ -271,6 +271,27 @@ fn tokenizer_files_with_many_tokens_take_memory_of_their_size() {
     );
 }
 
+const TOKENIZER_PARTS: Parser = Parser {
+    parse: parsers::tokenizer_parts,
+    per_byte: 300,
+    besides: TOKENIZER_CACHES,
+};
+
+#[test]
+fn damaged_files_of_older_tokenizers_are_taken_or_refused() {
+    let seeds = seeds::tokenizer_parts();
+    TOKENIZER_PARTS.take_mutants(&seeds, |mutator, seed| {
+        // Damage within a file, or to what says where one begins.
+        mutator.bytes(seed)
+    });
+    for seed in &seeds {
+        for n in 0..seed.len() {
+            // Every beginning, some of which are smaller vocabularies.
+            let _ = TOKENIZER_PARTS.run(&seed[..n]);
+        }
+    }
+}
+
 const GGUF_TOKENIZER: Parser = Parser {
     parse: parsers::gguf_tokenizer,
     per_byte: 24,

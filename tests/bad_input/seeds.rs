@@ -293,6 +293,43 @@ pub(crate) fn tokenizer_json() -> Vec<Vec<u8>> {
     [gpt2, llama, xlm, bert, words].iter().map(bytes).collect()
 }
 
+/// One of each class, as [`super::parsers::tokenizer_parts`] takes them.
+pub(crate) fn tokenizer_parts() -> Vec<Vec<u8>> {
+    let merged = vocabulary(&[
+        "<s>",
+        "</s>",
+        "<unk>",
+        "<pad>",
+        "<mask>",
+        "<|endoftext|>",
+        "a",
+        "t",
+        "h",
+        "e",
+        "Ġ",
+        "he",
+        "Ġt",
+        "Ġthe",
+    ]);
+    let of_class = |class: &str| {
+        let config = json!({
+            "tokenizer_class": class, "add_prefix_space": false, "unk_token": { "content": "<unk>", "lstrip": true },
+            "added_tokens_decoder": { "3": { "content": "<pad>", "special": true } }, "additional_special_tokens": ["<mask>"],
+        });
+        format!(
+            "\u{c}vocab.json\n{merged}\u{c}merges.txt\n#version: 0.2\nh e\nĠ t\nĠt he\n\u{c}tokenizer_config.json\n{config}\
+             \u{c}added_tokens.json\n{{\"new\":14}}"
+        )
+    };
+    let words = "\u{c}vocab.txt\n[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\ncat\n##b\na\n\u{c}tokenizer_config.json\n{\"tokenizer_class\":\"BertTokenizer\",\"do_lower_case\":false}\u{c}special_tokens_map.json\n{\"mask_token\":\"[MASK]\"}";
+    ["GPT2Tokenizer", "RobertaTokenizer", "Qwen2TokenizerFast"]
+        .map(of_class)
+        .into_iter()
+        .chain([words.to_owned()])
+        .map(String::into_bytes)
+        .collect()
+}
+
 pub(crate) fn gguf_tokenizer() -> Vec<Vec<u8>> {
     let gpt2 = Gguf::new()
         .text("tokenizer.ggml.model", "gpt2")

@@ -78,6 +78,20 @@ pub(crate) fn tokenizer_json(bytes: &[u8]) -> Parsed {
     Ok(())
 }
 
+/// The files of an older folder's tokenizer, one after the other: a form feed, a name, a line's end, a text.
+pub(crate) fn tokenizer_parts(bytes: &[u8]) -> Parsed {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let files: Vec<_> = text
+        .split('\u{c}')
+        .filter_map(|file| file.split_once('\n'))
+        .collect();
+    let tokenizer =
+        Tokenizer::from_texts(&files, None).map_err(|error| said(&error.to_string()))?;
+    let tokenizer = tokenizer.ok_or("there is no vocabulary")?;
+    check_tokenizer(&tokenizer);
+    Ok(())
+}
+
 /// The tokenizer that a GGUF carries.
 pub(crate) fn gguf_tokenizer(bytes: &[u8]) -> Parsed {
     let checkpoint = Checkpoint::from_gguf_bytes(FILE, bytes.to_vec()).map_err(|e| named(&e))?;

@@ -1,5 +1,6 @@
 //! Which files of a repository make the model: the weights in the one form that is read, and what describes them.
 
+use super::super::REFERENCE_FILE;
 use super::error::HubError;
 use super::id::{HubId, is_inside};
 use crate::model::checkpoint::{INDEX, SINGLE, convert_command, is_pickle};
@@ -46,7 +47,12 @@ pub(super) fn choose(names: &[String], id: &HubId) -> Result<Chosen, HubError> {
                 .to_vec()
         }
         Weights::Single | Weights::Index => {
-            let mut beside = vec!["config.json", "tokenizer_config.json"];
+            let mut beside = vec![
+                "config.json",
+                "generation_config.json",
+                "tokenizer_config.json",
+                REFERENCE_FILE,
+            ];
             if has("tokenizer.json") {
                 beside.push("tokenizer.json");
             } else {

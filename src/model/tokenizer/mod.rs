@@ -63,7 +63,19 @@ impl Tokenizer {
         folder: &Path,
         model_config: Option<&Value>,
     ) -> Result<Option<Self>, TokenizerError> {
-        parts::from_folder(folder, model_config)
+        parts::from_files(&|name| parts::text_of(&folder.join(name)), model_config)
+    }
+
+    /// The same from texts with the names of those files.
+    pub fn from_texts(
+        files: &[(&str, &str)],
+        model_config: Option<&Value>,
+    ) -> Result<Option<Self>, TokenizerError> {
+        let file = |name: &str| {
+            let of_name = files.iter().find(|(known, _)| *known == name);
+            Ok(of_name.map(|(_, text)| (*text).to_owned()))
+        };
+        parts::from_files(&file, model_config)
     }
 
     /// The contents of `tokenizer.json` and `tokenizer_config.json`; `model_config` is config.json.

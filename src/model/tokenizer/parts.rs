@@ -77,12 +77,12 @@ impl Class {
     }
 }
 
-/// The tokenizer of a folder without a tokenizer.json; `None` where it has no vocabulary either.
-pub(super) fn from_folder(
-    folder: &Path,
+/// The tokenizer of files without a tokenizer.json; `None` where they have no vocabulary either. `file` gives a file's
+/// text, and `None` where there is no such file.
+pub(super) fn from_files(
+    file: &dyn Fn(&str) -> Result<Option<String>, TokenizerError>,
     model_config: Option<&Value>,
 ) -> Result<Option<Tokenizer>, TokenizerError> {
-    let file = |name: &str| text_of(&folder.join(name));
     let vocab = match (file("vocab.json")?, file("merges.txt")?) {
         (Some(vocab), Some(merges)) => Vocab::Merges(
             object("vocab.json", &vocab)?,
@@ -363,7 +363,7 @@ fn words_of(text: &str) -> Map<String, Value> {
 }
 
 /// The file's text; `None` where there is no such file.
-fn text_of(path: &Path) -> Result<Option<String>, TokenizerError> {
+pub(super) fn text_of(path: &Path) -> Result<Option<String>, TokenizerError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -432,7 +432,9 @@ mod tests {
                 r#"{"bos_token":"<s>","pad_token":"<pad>"}"#,
             ),
         ]);
-        let tokenizer = from_folder(folder.path(), None).unwrap().unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path(), None)
+            .unwrap()
+            .unwrap();
         assert_eq!(tokenizer.bos_id(), Some(2));
         let auto = |text| texts(&tokenizer, text, BosRule::Auto);
         assert_eq!(auto("x the<pad>"), ["</s>", "x", " the", "<pad>"]);
@@ -444,7 +446,9 @@ mod tests {
         let (vocab, merges) = byte_level(&["<s>", "<pad>", "</s>", "<unk>", "<mask>"]);
         let folder = folder(&[("vocab.json", &vocab), ("merges.txt", merges)]);
         let config = json!({ "model_type": "roberta" });
-        let tokenizer = from_folder(folder.path(), Some(&config)).unwrap().unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path(), Some(&config))
+            .unwrap()
+            .unwrap();
         let auto = texts(&tokenizer, "x the <mask>.", BosRule::Auto);
         assert_eq!(auto, ["<s>", "x", " the", "<mask>", ".", "</s>"]);
         assert_eq!(tokenizer.mask().as_deref(), Some("<mask>"));
@@ -462,7 +466,9 @@ mod tests {
                 ("tokenizer_config.json", &config),
             ]);
             let config = json!({ "model_type": "gpt2" });
-            let tokenizer = from_folder(folder.path(), Some(&config)).unwrap().unwrap();
+            let tokenizer = Tokenizer::from_folder(folder.path(), Some(&config))
+                .unwrap()
+                .unwrap();
             assert_eq!(tokenizer.encode("the", BosRule::Auto).unwrap().len(), ids);
             assert_eq!(tokenizer.bos_id(), Some(0));
         }
@@ -474,7 +480,9 @@ mod tests {
         let check = |config: &str, text: &str, expected: &[&str]| {
             let folder = folder(&[("vocab.txt", words), ("tokenizer_config.json", config)]);
             let bert = json!({ "model_type": "bert" });
-            let tokenizer = from_folder(folder.path(), Some(&bert)).unwrap().unwrap();
+            let tokenizer = Tokenizer::from_folder(folder.path(), Some(&bert))
+                .unwrap()
+                .unwrap();
             assert_eq!(texts(&tokenizer, text, BosRule::Auto), expected, "{config}");
         };
         let lower = ["[CLS]", "the", " cat", "s", "[MASK]", "[SEP]"];
@@ -497,7 +505,9 @@ mod tests {
                 r#"{"tokenizer_class":"Qwen2TokenizerFast","bos_token":null}"#,
             ),
         ]);
-        let tokenizer = from_folder(folder.path(), None).unwrap().unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path(), None)
+            .unwrap()
+            .unwrap();
         let ids = tokenizer.encode("<b>x<a>", BosRule::Auto).unwrap();
         assert_eq!((ids[0], ids[2]), (n + 1, n));
         assert_eq!(tokenizer.bos_id(), None);
@@ -510,7 +520,7 @@ mod tests {
     #[track_caller]
     fn check_refused(files: &[(&str, &str)], config: &Value, expected: &str) {
         let folder = folder(files);
-        let error = from_folder(folder.path(), Some(config))
+        let error = Tokenizer::from_folder(folder.path(), Some(config))
             .unwrap_err()
             .to_string();
         assert!(
@@ -544,7 +554,7 @@ mod tests {
         let bert = json!({ "model_type": "bert" });
         check_refused(&files(&vocab, merges), &bert, "lacks vocab.txt");
         assert!(
-            from_folder(folder(&[("vocab.json", &vocab)]).path(), Some(&gpt2))
+            Tokenizer::from_folder(folder(&[("vocab.json", &vocab)]).path(), Some(&gpt2))
                 .unwrap()
                 .is_none()
         );
