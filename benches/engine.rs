@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use headscope::edit::Edit;
-use headscope::experiment::Side;
 use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::experiment::{Reading, Side};
 use headscope::mask::Mask;
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
@@ -76,7 +76,14 @@ fn sweep(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter_batched(
                 || Engine::new(Arc::clone(&model)),
-                |mut engine| engine.sweep(&run(16, &[]), &variants, Some(&[11, 42]), &mut |_| true),
+                |mut engine| {
+                    engine.sweep(
+                        &run(16, &[]),
+                        &variants,
+                        Reading::of(&[11, 42]),
+                        &mut |_| true,
+                    )
+                },
                 BatchSize::PerIteration,
             );
         });

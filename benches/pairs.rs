@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use headscope::edit::Edit;
+use headscope::experiment::Reading;
 use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::load::{Unreported, open};
 
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     .collect::<Result<_, _>>()?;
                 let (mut engine, spec) = (fresh(), run(16, &[]));
                 started = Instant::now();
-                engine.sweep(&spec, &variants, Some(&[11, 42]), &mut |_| true)?;
+                engine.sweep(&spec, &variants, Reading::of(&[11, 42]), &mut |_| true)?;
             }
             ["rate"] => {
                 let square = Tensor::randn(0.0_f32, 1.0, (2048, 2048), &Device::Cpu)?;

@@ -11,6 +11,7 @@ pub mod mask;
 pub mod panics;
 pub mod prompt;
 pub mod pyramid;
+pub mod task;
 
 // What is to be changed, and the transformer that it is changed in.
 pub mod edit;
@@ -19,6 +20,9 @@ pub mod model;
 // An experiment and its numbers, and whether they can be believed.
 pub mod experiment;
 pub mod verify;
+
+// What heads do: the methods of the field, one file each.
+pub mod analysis;
 
 // What is made of them, and what is kept.
 pub mod figure;

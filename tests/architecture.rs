@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("colormap", &[]),
     ("compute", &[]),
     ("ids", &[]),
@@ -14,10 +14,12 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("panics", &[]),
     ("prompt", &[]),
     ("pyramid", &["mask"]),
+    ("task", &[]),
     ("edit", &["ids"]),
     ("model", &["compute", "ids", "mask", "panics", "prompt"]),
     ("experiment", &["ids", "mask", "prompt", "edit", "model"]),
     ("verify", &["ids", "mask", "prompt", "edit", "model", "experiment"]),
+    ("analysis", &["ids", "mask", "prompt", "task", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids", "mask"]),
     ("session", &["colormap", "compute", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use headscope::compute::{Compute, Dtype};
 use headscope::edit::Edit;
 use headscope::experiment::engine::{Dumped, Engine, Unwatched};
-use headscope::experiment::{Readout, RunSpec};
+use headscope::experiment::{Reading, Readout, RunSpec};
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open_for};
 use headscope::model::site::Site;
@@ -137,7 +137,7 @@ fn edits_and_sites_work_in_every_type() {
             .map(|edit| vec![edit.parse().unwrap()])
             .into();
         let swept = engine
-            .sweep(&spec, &variants, Some(&[7, 0]), &mut |_| true)
+            .sweep(&spec, &variants, Reading::of(&[7, 0]), &mut |_| true)
             .unwrap();
         for (variant, found) in variants.into_iter().zip(swept) {
             let spec = RunSpec {

@@ -144,6 +144,11 @@ fn what_lies_beside_the_weights_comes_with_them() {
         "generation_config.json".to_owned(),
         br#"{"eos_token_id": [3, 7]}"#.to_vec(),
     );
+    let reference = fixture("models/tiny-llama").join("headscope-reference.json");
+    files.insert(
+        "headscope-reference.json".to_owned(),
+        std::fs::read(reference).unwrap(),
+    );
     let server = Server::start(files, Manners::default());
     let model = open(&server.hub(cache.path()), REPO);
     assert_eq!(model.spec.eos_ids, [3, 7]);

@@ -9,7 +9,7 @@ use headscope::experiment::engine::{Engine, RunError, Unwatched, Watch};
 use headscope::experiment::{LayerMaps, Pass, RunSpec, Side};
 use headscope::model::Model;
 use headscope::model::load::{Unreported, open};
-use headscope::model::plan::{Change, PatternRow, Plan, RowEdit};
+use headscope::model::plan::{Change, NewRow, PatternRow, Plan, RowEdit};
 use headscope::model::site::{Part, Site};
 use headscope::model::spec::Head;
 
@@ -39,19 +39,21 @@ fn logits(engine: &mut Engine, spec: &RunSpec) -> Arc<[f32]> {
 
 #[test]
 fn an_edit_that_changes_nothing_changes_no_bit() {
-    // K1: scale(1), and add of a vector times 0.
+    // K1: scale(1), add(…, 0), mix(…, 0), affine(0, 0).
     for name in MODELS {
         let model = fixture_model(name);
         let plain = fresh(&model, &with(&[]));
-        let folder = Some(support::fixture(&format!("models/{name}")));
+        let folder = vectors(model.spec.d_head);
         for edit in [
             "L0H1=scale(1)",
             "L1=scale(1)@last",
             "R1=scale(1)",
             "L1H0=add(vectors.safetensors:head, 0)",
+            "L1H0=mix(vectors.safetensors:head, 0)",
+            "L1H0=affine(vectors.safetensors:nought, vectors.safetensors:nought)",
         ] {
             let spec = RunSpec {
-                folder: folder.clone(),
+                folder: Some(folder.path().to_owned()),
                 ..with(&[edit])
             };
             assert_eq!(fresh(&model, &spec), plain, "{name} {edit}");
@@ -63,6 +65,184 @@ fn an_edit_that_changes_nothing_changes_no_bit() {
         let row = &whole[0].values[(IDS.len() - 1) * model.spec.n_vocab..];
         close(&plain, row, 2e-6).unwrap();
     }
+}
+
+/// A folder with `vectors.safetensors`, which holds `head`, `gain` and `nought`, each of a head's width.
+fn vectors(d_head: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = |of: &dyn Fn(usize) -> f32| -> Vec<u8> {
+        (0..d_head).flat_map(|i| of(i).to_le_bytes()).collect()
+    };
+    let (head, gain, nought) = (bytes(&head_value), bytes(&gain_value), bytes(&|_| 0.0));
+    let view = |bytes| {
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![d_head], bytes).unwrap()
+    };
+    let tensors = [
+        ("head", view(&head)),
+        ("gain", view(&gain)),
+        ("nought", view(&nought)),
+    ];
+    let path = folder.path().join("vectors.safetensors");
+    safetensors::serialize_to_file(tensors, None, &path).unwrap();
+    folder
+}
+
+fn head_value(i: usize) -> f32 {
+    1.0 - 0.3 * i as f32
+}
+
+fn gain_value(i: usize) -> f32 {
+    0.2 * i as f32 - 0.5
+}
+
+/// The values of a run at a site of layer 1.
+fn at(model: &Arc<Model>, spec: &RunSpec, part: Part) -> Vec<f32> {
+    let dumped = Engine::new(Arc::clone(model)).dump(spec, &[Site::Block(1, part)]);
+    dumped.unwrap().remove(0).values
+}
+
+#[test]
+fn mix_and_affine_are_their_formulas() {
+    for name in MODELS {
+        let model = fixture_model(name);
+        let (d_head, width) = (model.spec.d_head, model.spec.n_heads * model.spec.d_head);
+        let folder = vectors(d_head);
+        let of = |edits: &[&str]| RunSpec {
+            folder: Some(folder.path().to_owned()),
+            ..with(edits)
+        };
+        let plain = at(&model, &of(&[]), Part::Z);
+        for (edit, formula) in [
+            (
+                "L1H1=mix(vectors.safetensors:head, 0.25)@2,10",
+                (&|z: f32, i: usize| 0.75 * z + 0.25 * head_value(i)) as &dyn Fn(f32, usize) -> f32,
+            ),
+            (
+                "L1H1=affine(vectors.safetensors:gain, vectors.safetensors:head)@2,10",
+                &|z, i| (1.0 + gain_value(i)) * z + head_value(i),
+            ),
+        ] {
+            let mut expected = plain.clone();
+            for position in [2, 10] {
+                for i in 0..d_head {
+                    let z = &mut expected[position * width + d_head + i];
+                    *z = formula(*z, i);
+                }
+            }
+            close(&at(&model, &of(&[edit]), Part::Z), &expected, 1e-6).unwrap();
+        }
+    }
+}
+
+#[test]
+fn q_k_and_v_of_prompt_b_together_give_its_z() {
+    for (name, model) in every_fixture_model() {
+        let spec = &model.spec;
+        let plain = with(&[]);
+        let other = run_spec(plain.contrast.as_deref().unwrap(), &[]);
+        let mut edits: Vec<String> = (0..spec.n_heads)
+            .map(|head| format!("L1H{head}.q=resample"))
+            .collect();
+        for kv in 0..spec.n_kv_heads {
+            edits.push(format!("L1KV{kv}.k=resample"));
+            edits.push(format!("L1KV{kv}=resample"));
+        }
+        let all: Vec<&str> = edits.iter().map(String::as_str).collect();
+        let theirs = at(&model, &other, Part::Z);
+        close(&at(&model, &with(&all), Part::Z), &theirs, 1e-6)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(close(&at(&model, &plain, Part::Z), &theirs, 1e-4).is_err());
+        // One head's q alone: its rows of the pattern become others, and no other head's.
+        let one = at(&model, &with(&["L1H1.q=resample"]), Part::Pattern);
+        let own = at(&model, &plain, Part::Pattern);
+        let map = IDS.len() * IDS.len();
+        for head in 0..spec.n_heads {
+            let part = head * map..(head + 1) * map;
+            assert_eq!(one[part.clone()] == own[part], head != 1, "{name} {head}");
+        }
+        // Its scores by hand.
+        let [q, k] = Part::scored(spec, 1);
+        let (q, k) = (at(&model, &other, q), at(&model, &plain, k));
+        let scores = at(&model, &with(&["L1H1.q=resample"]), Part::Scores);
+        let (d_head, kv) = (spec.d_head, spec.kv_head_of(1));
+        for query in 0..IDS.len() {
+            for key in spec.masks[1].keys(query, IDS.len()) {
+                let dot: f32 = (0..d_head)
+                    .map(|i| {
+                        q[(query * spec.n_heads + 1) * d_head + i]
+                            * k[(key * spec.n_kv_heads + kv) * d_head + i]
+                    })
+                    .sum();
+                let score = dot * spec.score_scale as f32;
+                let score = spec
+                    .score_cap
+                    .map_or(score, |cap| cap as f32 * (score / cap as f32).tanh());
+                let found = scores[map + query * IDS.len() + key];
+                assert!((found - score).abs() < 1e-4, "{name}: {found}, {score}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pattern_of_prompt_b_reads_the_values_of_prompt_a() {
+    for (name, model) in every_fixture_model() {
+        let spec = &model.spec;
+        let plain = with(&[]);
+        let other = run_spec(plain.contrast.as_deref().unwrap(), &[]);
+        let n = IDS.len();
+        let (own, theirs) = (
+            at(&model, &plain, Part::Pattern),
+            at(&model, &other, Part::Pattern),
+        );
+        // The later edit of a row wins.
+        let edits = ["L1H1=uniform", "L1H1.pattern=resample", "L1H0=uniform@3"];
+        let found = at(&model, &with(&edits), Part::Pattern);
+        assert_eq!(found[n * n..2 * n * n], theirs[n * n..2 * n * n], "{name}");
+        assert_ne!(found[n * n..2 * n * n], own[n * n..2 * n * n], "{name}");
+        assert_eq!(found[2 * n * n..], own[2 * n * n..], "{name}");
+        let (z, v) = (
+            at(&model, &with(&edits), Part::Z),
+            at(&model, &plain, Part::V),
+        );
+        let (d_head, kv) = (spec.d_head, spec.kv_head_of(1));
+        for query in 0..n {
+            for i in 0..d_head {
+                let by_hand: f32 = (0..n)
+                    .map(|key| {
+                        theirs[(n + query) * n + key] * v[(key * spec.n_kv_heads + kv) * d_head + i]
+                    })
+                    .sum();
+                let found = z[(query * spec.n_heads + 1) * d_head + i];
+                assert!((found - by_hand).abs() < 1e-5, "{name}: {found}, {by_hand}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pattern_row_without_a_partner_for_each_key_is_refused() {
+    let model = fixture_model("tiny-gpt2");
+    let longer = [3, 1, 4, 1, 5, 9, 9, 2, 6, 5, 3, 5];
+    let spec = |edit| RunSpec {
+        contrast: Some(longer.as_slice().into()),
+        ..run_spec(&IDS, &[edit])
+    };
+    let refusal = |edit| {
+        let run = Engine::new(Arc::clone(&model)).run(&spec(edit), &mut Unwatched);
+        run.unwrap_err().to_string()
+    };
+    let text = refusal("L1H1.pattern=resample");
+    for part in ["L1H1.pattern=resample", "11 tokens", "12"] {
+        assert!(text.contains(part), "{text}");
+    }
+    // Before the tokens that differ, every key has one.
+    Engine::new(Arc::clone(&model))
+        .run(&spec("L1H1.pattern=resample@4"), &mut Unwatched)
+        .unwrap();
+    let none = run_spec(&IDS, &["L1H1.pattern=resample"]);
+    let error = Engine::new(Arc::clone(&model)).run(&none, &mut Unwatched);
+    assert!(error.unwrap_err().to_string().contains("prompt B"));
 }
 
 #[test]
@@ -153,9 +333,9 @@ fn a_query_next_to_nothing_attends_uniformly() {
                 rows: [(Site::Block(layer, q), vec![tiny])].into(),
                 ..Plan::default()
             };
-            let rows = (0..IDS.len()).map(|query| PatternRow { head, query });
+            let rows = (0..IDS.len()).map(|query| (PatternRow { head, query }, NewRow::Uniform));
             let uniform = Plan {
-                uniform: [(layer, rows.collect())].into(),
+                patterns: [(layer, Arc::new(rows.collect()))].into(),
                 ..Plan::default()
             };
             let (found, expected) = (under(&model, layer, &tiny), under(&model, layer, &uniform));

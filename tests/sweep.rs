@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headscope::edit::Edit;
 use headscope::experiment::engine::{Engine, RunError, Unwatched};
-use headscope::experiment::{RunSpec, Side};
+use headscope::experiment::{Reading, RunSpec, Side};
 use headscope::model::Model;
 use headscope::model::site::{Part, Site};
 use headscope::model::spec::Head;
@@ -86,13 +86,23 @@ fn a_sweep_equals_one_run_after_the_other() {
         let mut engine = Engine::new(Arc::clone(&model));
         let mut fractions = vec![];
         let all = engine
-            .sweep(&spec(position), &variants, None, &mut |fraction| {
-                fractions.push(fraction);
-                true
-            })
+            .sweep(
+                &spec(position),
+                &variants,
+                Reading::default(),
+                &mut |fraction| {
+                    fractions.push(fraction);
+                    true
+                },
+            )
             .unwrap();
         let some = engine
-            .sweep(&spec(position), &variants, Some(&tokens), &mut |_| true)
+            .sweep(
+                &spec(position),
+                &variants,
+                Reading::of(&tokens),
+                &mut |_| true,
+            )
             .unwrap();
         assert!(fractions.is_sorted() && fractions.len() > layers);
         for ((variant, all), some) in variants.iter().zip(&all).zip(&some) {
@@ -113,7 +123,7 @@ fn a_sweep_of_more_rows_than_a_batch_holds_is_the_same() {
         .collect();
     let mut engine = Engine::new(Arc::clone(&model));
     let all = engine
-        .sweep(&spec(10), &variants, None, &mut |_| true)
+        .sweep(&spec(10), &variants, Reading::default(), &mut |_| true)
         .unwrap();
     for i in [0, 1, 250, 371, 372, 373, 499] {
         close(
@@ -128,9 +138,19 @@ fn a_sweep_of_more_rows_than_a_batch_holds_is_the_same() {
 #[test]
 fn a_sweep_stops_when_it_is_told_to_and_refuses_as_a_run_does() {
     let mut engine = Engine::new(fixture_model("tiny-gpt2"));
-    let stopped = engine.sweep(&spec(3), &[edits(&["L0H0=zero"])], None, &mut |_| false);
+    let stopped = engine.sweep(
+        &spec(3),
+        &[edits(&["L0H0=zero"])],
+        Reading::default(),
+        &mut |_| false,
+    );
     assert!(matches!(stopped, Err(RunError::Stopped)));
-    let refused = engine.sweep(&spec(3), &[edits(&["L7H0=zero"])], None, &mut |_| true);
+    let refused = engine.sweep(
+        &spec(3),
+        &[edits(&["L7H0=zero"])],
+        Reading::default(),
+        &mut |_| true,
+    );
     assert!(
         refused
             .unwrap_err()

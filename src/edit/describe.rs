@@ -40,6 +40,8 @@ pub fn mark(op: &Op) -> String {
         Op::Resample => "⇄".into(),
         Op::Scale(factor) => format!("×{}", trimmed(factor.get())),
         Op::Add { .. } => "+".into(),
+        Op::Mix { .. } => "~".into(),
+        Op::Affine { .. } => "±".into(),
         Op::Uniform => "=".into(),
         Op::Knockout => "⊘".into(),
     }
@@ -54,6 +56,8 @@ pub fn words(op: &Op) -> String {
         Op::Resample => "resample from B".into(),
         Op::Scale(factor) => format!("scale ×{}", trimmed(factor.get())),
         Op::Add { vector, factor } => format!("add {} · {}", trimmed(factor.get()), vector.name),
+        Op::Mix { vector, share } => format!("mix in {} · {}", trimmed(share.get()), vector.name),
+        Op::Affine { gain, shift } => format!("affine {}, {}", gain.name, shift.name),
         Op::Uniform => "uniform attention".into(),
         Op::Knockout => "knock out".into(),
     }

@@ -74,6 +74,13 @@ fn parse_target(text: &str) -> Result<Target, String> {
             key: number(key)?,
         });
     }
+    if let Some((whole, part)) = text.rsplit_once('.')
+        && let Some(target) = parse_target(whole)
+            .ok()
+            .and_then(|whole| part_of(whole, part))
+    {
+        return Ok(target);
+    }
     if let Some(rest) = text.strip_prefix(['L', 'l']) {
         if let Some(layer) = index(rest) {
             return Ok(Target::Attention(layer));
@@ -90,10 +97,20 @@ fn parse_target(text: &str) -> Result<Target, String> {
         .map_err(|_err| unknown_target(text))
 }
 
+/// `q` or `pattern` of a head, `k` of a key/value head.
+fn part_of(whole: Target, part: &str) -> Option<Target> {
+    match (whole, part) {
+        (Target::Head(head), "q") => Some(Target::Query(head)),
+        (Target::Head(head), "pattern") => Some(Target::Pattern(head)),
+        (Target::KvHead(head), "k") => Some(Target::Key(head)),
+        _ => None,
+    }
+}
+
 fn unknown_target(text: &str) -> String {
     format!(
-        "`{text}` is no target; targets are L9H6 (a head), L9KV1 (a key/value head), L9H6[12->3] (an edge), \
-         L9 (a layer's attention), M5 (an MLP), R7 (resid_pre of a layer)"
+        "`{text}` is no target; targets are L9H6 (a head), L9H6.q, L9H6.pattern, L9KV1 (a key/value head), \
+         L9KV1.k, L9H6[12->3] (an edge), L9 (a layer's attention), M5 (an MLP), R7 (resid_pre of a layer)"
     )
 }
 
@@ -115,31 +132,59 @@ fn parse_op(text: &str) -> Result<Op, String> {
         ("uniform", None) => Op::Uniform,
         ("knockout", None) => Op::Knockout,
         ("scale", Some(factor)) => Op::Scale(parse_finite(factor)?),
-        ("add", Some(arguments)) => parse_add(arguments)?,
+        ("add", Some(arguments)) => {
+            let (vector, factor) = parse_vector_and_number("add", "x", arguments)?;
+            Op::Add { vector, factor }
+        }
+        ("mix", Some(arguments)) => {
+            let (vector, share) = parse_vector_and_number("mix", "a", arguments)?;
+            Op::Mix { vector, share }
+        }
+        ("affine", Some(arguments)) => parse_affine(arguments)?,
         _ => {
             return Err(format!(
                 "`{text}` is no operation; operations are zero, zero_keep_bias, mean, resample, scale(x), \
-                 add(FILE.safetensors:NAME, x), uniform, knockout"
+                 add(FILE.safetensors:NAME, x), mix(FILE.safetensors:NAME, a), \
+                 affine(FILE.safetensors:A, FILE.safetensors:v), uniform, knockout"
             ));
         }
     };
     Ok(op)
 }
 
-fn parse_add(arguments: &str) -> Result<Op, String> {
-    let usage = || format!("`add({arguments})`: write add(FILE.safetensors:NAME, x)");
-    // The last comma and the last colon: a path may hold either.
+/// The arguments of `add` and `mix`.
+fn parse_vector_and_number(
+    name: &str,
+    number: &str,
+    arguments: &str,
+) -> Result<(VectorRef, Finite), String> {
+    let usage = || format!("`{name}({arguments})`: write {name}(FILE.safetensors:NAME, {number})");
+    // The last comma: a path may hold one.
     let (vector, factor) = arguments.rsplit_once(',').ok_or_else(usage)?;
-    let (file, name) = vector.trim().rsplit_once(':').ok_or_else(usage)?;
-    if file.is_empty() || name.is_empty() {
-        return Err(usage());
-    }
-    Ok(Op::Add {
-        vector: VectorRef {
-            file: file.to_owned(),
-            name: name.to_owned(),
-        },
-        factor: parse_finite(factor)?,
+    let vector = parse_vector(vector).ok_or_else(usage)?;
+    Ok((vector, parse_finite(factor)?))
+}
+
+fn parse_affine(arguments: &str) -> Result<Op, String> {
+    let vectors = arguments.rsplit_once(',');
+    vectors
+        .and_then(|(gain, shift)| {
+            let (gain, shift) = (parse_vector(gain)?, parse_vector(shift)?);
+            Some(Op::Affine { gain, shift })
+        })
+        .ok_or_else(|| {
+            format!("`affine({arguments})`: write affine(FILE.safetensors:A, FILE.safetensors:v)")
+        })
+}
+
+/// `FILE:NAME`.
+fn parse_vector(text: &str) -> Option<VectorRef> {
+    // The last colon: a path may hold one.
+    let (file, name) = text.trim().rsplit_once(':')?;
+    let is_whole = !file.is_empty() && !name.is_empty();
+    is_whole.then(|| VectorRef {
+        file: file.to_owned(),
+        name: name.to_owned(),
     })
 }
 
@@ -175,6 +220,8 @@ fn op_name(op: &Op) -> &'static str {
         Op::Resample => "resample",
         Op::Scale(_) => "scale",
         Op::Add { .. } => "add",
+        Op::Mix { .. } => "mix",
+        Op::Affine { .. } => "affine",
         Op::Uniform => "uniform",
         Op::Knockout => "knockout",
     }
@@ -182,7 +229,8 @@ fn op_name(op: &Op) -> &'static str {
 
 fn allowed(target: Target) -> &'static str {
     match target {
-        Target::Head(_) => "zero, zero_keep_bias, mean, resample, scale, add, uniform",
+        Target::Head(_) => "zero, zero_keep_bias, mean, resample, scale, add, mix, affine, uniform",
+        Target::Query(_) | Target::Pattern(_) | Target::Key(_) => "resample",
         Target::KvHead(_) => "zero, mean, resample, scale",
         Target::Edge { .. } => "knockout",
         Target::Attention(_) => "zero, mean, resample, scale, add, uniform",
@@ -201,7 +249,10 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Head(head) => write!(f, "{head}"),
+            Self::Query(head) => write!(f, "{head}.q"),
+            Self::Pattern(head) => write!(f, "{head}.pattern"),
             Self::KvHead(head) => write!(f, "{head}"),
+            Self::Key(head) => write!(f, "{head}.k"),
             Self::Edge { head, query, key } => write!(f, "{head}[{query}->{key}]"),
             Self::Attention(layer) => write!(f, "L{layer}"),
             Self::Mlp(layer) => write!(f, "M{layer}"),
@@ -215,12 +266,20 @@ impl fmt::Display for Op {
         f.write_str(op_name(self))?;
         match self {
             Self::Scale(factor) => write!(f, "({})", factor.get()),
-            Self::Add {
-                vector: VectorRef { file, name },
-                factor,
-            } => write!(f, "({file}:{name}, {})", factor.get()),
+            Self::Add { vector, factor }
+            | Self::Mix {
+                vector,
+                share: factor,
+            } => write!(f, "({vector}, {})", factor.get()),
+            Self::Affine { gain, shift } => write!(f, "({gain}, {shift})"),
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for VectorRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.name)
     }
 }
 
@@ -254,6 +313,11 @@ mod tests {
             "L9H6=scale(-0.1)",
             "L9H6=add(a,b@c:d.safetensors:dir, -2)@1",
             "L9H6=uniform",
+            "L9H6=mix(a,b.safetensors:t, 0.5)@last",
+            "L9H6=affine(a,b:c.safetensors:A, d.safetensors:v)",
+            "L9H6.q=resample@3",
+            "L9H6.pattern=resample",
+            "L9KV1.k=resample",
             "L9KV1=scale(2)",
             "L9H6[12->3]=knockout",
             "L9=uniform",
@@ -291,6 +355,14 @@ mod tests {
             ("L9H6[1->0]=zero", "cannot be done"),
             ("L9H6[1->0]=knockout@last", "leave the @"),
             ("L9KV0=uniform", "cannot be done"),
+            ("L9KV0=mix(f:x, 1)", "cannot be done"),
+            ("L9=affine(f:x, f:y)", "cannot be done"),
+            ("L9H6=affine(f:x, y)", "affine(FILE"),
+            ("L9H6=mix(f:x)", "mix(FILE"),
+            ("L9H6.q=zero", "cannot be done"),
+            ("L9H6.k=resample", "no target"),
+            ("L9KV1.q=resample", "no target"),
+            ("L9.q=resample", "no target"),
             ("L9KV0=add(f:x, 1)", "cannot be done"),
             ("M3=uniform", "cannot be done"),
             ("R3=zero_keep_bias", "cannot be done"),

@@ -24,8 +24,14 @@ pub struct Edit {
 pub enum Target {
     /// z of a query head, `[pos, d_head]`: its output before W_O.
     Head(HeadId),
+    /// q of a query head, `[pos, d_head]`, before rotary.
+    Query(HeadId),
+    /// Rows of a query head's pattern, `[query, key]`.
+    Pattern(HeadId),
     /// v of a key/value head, `[pos, d_head]`, shared by its group of query heads.
     KvHead(KvHeadId),
+    /// k of a key/value head, `[pos, d_head]`, before rotary; shared likewise.
+    Key(KvHeadId),
     /// One score of a head: what `query` may read from `key`.
     Edge {
         head: HeadId,
@@ -55,6 +61,10 @@ pub enum Op {
     Scale(Finite),
     /// The value plus `factor` times a vector from a file.
     Add { vector: VectorRef, factor: Finite },
+    /// (1 − `share`) times the value, plus `share` times a vector from a file.
+    Mix { vector: VectorRef, share: Finite },
+    /// (1 + `gain`) ⊙ value + `shift`, both vectors from files.
+    Affine { gain: VectorRef, shift: VectorRef },
     /// Equal attention on every key that the mask allows.
     Uniform,
     /// Minus infinity before the softmax; the row renormalises.
@@ -118,8 +128,17 @@ impl Edit {
     pub fn changes_nothing(&self) -> bool {
         match &self.op {
             Op::Scale(factor) => *factor == Finite::ONE,
-            Op::Add { factor, .. } => factor.get() == 0.0,
+            Op::Add { factor, .. } | Op::Mix { share: factor, .. } => factor.get() == 0.0,
             _ => false,
+        }
+    }
+
+    /// The vectors that it reads from files.
+    pub fn vectors_mut(&mut self) -> Vec<&mut VectorRef> {
+        match &mut self.op {
+            Op::Add { vector, .. } | Op::Mix { vector, .. } => vec![vector],
+            Op::Affine { gain, shift } => vec![gain, shift],
+            _ => vec![],
         }
     }
 
@@ -129,35 +148,53 @@ impl Edit {
     }
 }
 
+impl Op {
+    /// Whether every target that holds a value, and not only its source, can be changed by it.
+    const fn is_of_any_value(&self) -> bool {
+        matches!(
+            self,
+            Self::Zero | Self::Mean | Self::Resample | Self::Scale(_)
+        )
+    }
+}
+
 impl Target {
     /// Whether the table of edits has this pair.
     pub fn allows(self, op: &Op) -> bool {
-        match (self, op) {
-            (Self::Head(_), Op::Knockout) | (Self::Edge { .. }, _) => {
-                matches!((self, op), (Self::Edge { .. }, Op::Knockout))
+        match self {
+            Self::Head(_) => *op != Op::Knockout,
+            Self::Edge { .. } => *op == Op::Knockout,
+            Self::Query(_) | Self::Pattern(_) | Self::Key(_) => *op == Op::Resample,
+            Self::KvHead(_) => op.is_of_any_value(),
+            Self::Attention(_) => {
+                op.is_of_any_value() || matches!(op, Op::Add { .. } | Op::Uniform)
             }
-            (Self::Head(_), _)
-            | (_, Op::Zero | Op::Mean | Op::Resample | Op::Scale(_))
-            | (Self::Attention(_), Op::Add { .. } | Op::Uniform)
-            | (Self::Mlp(_) | Self::Resid(_), Op::Add { .. }) => true,
-            _ => false,
+            Self::Mlp(_) | Self::Resid(_) => op.is_of_any_value() || matches!(op, Op::Add { .. }),
         }
     }
 
-    /// Whether this is a part of a query head: its z, one of its edges, or the key/value head that `group_size` query
-    /// heads share.
+    /// Whether this is a part of a query head: its z, q, pattern, one of its edges, or the key/value head that
+    /// `group_size` query heads share.
     pub fn is_of_head(self, head: HeadId, group_size: usize) -> bool {
         match self {
-            Self::Head(target) | Self::Edge { head: target, .. } => target == head,
-            Self::KvHead(kv) => kv.layer == head.layer && kv.kv_head == head.head / group_size,
+            Self::Head(target)
+            | Self::Query(target)
+            | Self::Pattern(target)
+            | Self::Edge { head: target, .. } => target == head,
+            Self::KvHead(kv) | Self::Key(kv) => {
+                kv.layer == head.layer && kv.kv_head == head.head / group_size
+            }
             Self::Attention(_) | Self::Mlp(_) | Self::Resid(_) => false,
         }
     }
 
     pub const fn layer(self) -> usize {
         match self {
-            Self::Head(head) | Self::Edge { head, .. } => head.layer,
-            Self::KvHead(head) => head.layer,
+            Self::Head(head)
+            | Self::Query(head)
+            | Self::Pattern(head)
+            | Self::Edge { head, .. } => head.layer,
+            Self::KvHead(head) | Self::Key(head) => head.layer,
             Self::Attention(layer) | Self::Mlp(layer) | Self::Resid(layer) => layer,
         }
     }

@@ -2,15 +2,18 @@
 //!
 //! An edit is applied or refused with its name and the reason; none is dropped.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::RunSpec;
+use super::{Means, RunSpec};
 use crate::edit::align::Alignment;
 use crate::edit::{Edit, Op, Positions, Target, VectorRef};
 use crate::ids::HeadId;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::plan::{Change, Edge, PatternRow, Plan, RowEdit};
+use crate::model::plan::{Change, Edge, NewRow, PatternRow, Plan, RowEdit};
 use crate::model::site::{Part, Site};
 use crate::model::spec::ModelSpec;
 use crate::model::transformer::{Kept, Transformer};
@@ -32,6 +35,20 @@ pub(super) struct Sources<'a> {
     pub(super) own: &'a Kept,
     /// Prompt B's unedited run.
     pub(super) contrast: Option<&'a Kept>,
+    /// What `mean` fills in, where it is taken over a set and not over prompt A.
+    pub(super) means: Option<&'a Means>,
+    /// What was looked up already: the variants of a sweep ask for the same sites again and again.
+    pub(super) known: RefCell<Known>,
+}
+
+/// Values of whole sites.
+type Known = HashMap<(Prompt, Site), Rc<[f32]>>;
+
+/// Whose unedited run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Prompt {
+    A,
+    B,
 }
 
 /// Compiles `run.edits` for a model, for passes over `n_positions`: the prompt's tokens, and those that are generated
@@ -103,6 +120,7 @@ impl Compiler<'_> {
                 }
                 Ok(())
             }
+            (Target::Pattern(head), _) => self.resample_pattern(head, &positions),
             (_, op) => {
                 let change = self.change(op, edit.target, &place, &positions)?;
                 self.plan.rows.entry(place.site).or_default().push(RowEdit {
@@ -170,8 +188,21 @@ impl Compiler<'_> {
                 Site::Block(layer, Part::Z),
                 head_columns(head.head, spec.n_heads, "heads")?,
             ),
+            Target::Query(head) => (
+                Site::Block(layer, Part::Q),
+                head_columns(head.head, spec.n_heads, "heads")?,
+            ),
+            // Its rows are of keys, not of a head's width.
+            Target::Pattern(head) => {
+                head_columns(head.head, spec.n_heads, "heads")?;
+                (Site::Block(layer, Part::Pattern), 0..0)
+            }
             Target::KvHead(head) => (
                 Site::Block(layer, Part::V),
+                head_columns(head.kv_head, spec.n_kv_heads, "key/value heads")?,
+            ),
+            Target::Key(head) => (
+                Site::Block(layer, Part::K),
                 head_columns(head.kv_head, spec.n_kv_heads, "key/value heads")?,
             ),
             Target::Attention(_) => (Site::Block(layer, Part::AttnOut), stream),
@@ -205,22 +236,63 @@ impl Compiler<'_> {
     }
 
     fn make_uniform(&mut self, head: HeadId, positions: &[usize]) {
-        let rows = self.plan.uniform.entry(head.layer).or_default();
-        rows.extend(positions.iter().map(|query| PatternRow {
-            head: head.head,
-            query: *query,
+        let rows = Arc::make_mut(self.plan.patterns.entry(head.layer).or_default());
+        rows.extend(positions.iter().map(|query| {
+            let row = PatternRow {
+                head: head.head,
+                query: *query,
+            };
+            (row, NewRow::Uniform)
         }));
     }
 
-    /// Uniform rows override knock-outs; a row must keep a key.
+    /// Rows of the pattern become those of prompt B's run: of each query and of every key that it sees, the partner's.
+    fn resample_pattern(&mut self, head: HeadId, positions: &[usize]) -> Result<(), String> {
+        let (alignment, kept) = self.contrast()?;
+        let n_keys = alignment.len_b;
+        let site = Site::Block(head.layer, Part::Pattern);
+        let maps = self.sources.of(Prompt::B, kept, site)?;
+        let map = &maps[head.head * n_keys * n_keys..][..n_keys * n_keys];
+        let mask = self.spec.masks[head.layer];
+        for query in positions {
+            let partner = self.partner(alignment, *query)?;
+            let keys = mask.keys(*query, alignment.len_a);
+            let theirs = mask.keys(partner, n_keys);
+            let mut weights = vec![0.0; keys.end];
+            for key in keys.clone() {
+                let of = self.partner(alignment, key)?;
+                weights[key] = map[partner * n_keys + of];
+            }
+            if keys.len() != theirs.len() {
+                return Err(format!(
+                    "query {query} sees {} keys in prompt A, and its partner {} in prompt B: a row of the pattern needs \
+                     a partner for each (prompt A has {} tokens, prompt B {n_keys})",
+                    keys.len(),
+                    theirs.len(),
+                    alignment.len_a,
+                ));
+            }
+            let row = PatternRow {
+                head: head.head,
+                query: *query,
+            };
+            let rows = Arc::make_mut(self.plan.patterns.entry(head.layer).or_default());
+            rows.insert(row, NewRow::Given(weights.into()));
+        }
+        Ok(())
+    }
+
+    /// New rows override knock-outs; a row must keep a key.
     fn settle_patterns(&mut self) -> Result<(), EditError> {
         let Plan {
-            knockouts, uniform, ..
+            knockouts,
+            patterns,
+            ..
         } = &mut self.plan;
         for (layer, edges) in knockouts.iter_mut() {
-            if let Some(rows) = uniform.get(layer) {
+            if let Some(rows) = patterns.get(layer) {
                 edges.retain(|edge| {
-                    !rows.contains(&PatternRow {
+                    !rows.contains_key(&PatternRow {
                         head: edge.head,
                         query: edge.query,
                     })
@@ -275,23 +347,49 @@ impl Compiler<'_> {
                         .value_bias(layer, self.spec.kv_head_of(head)),
                 )
             }
-            Op::Mean => Change::Fill(self.mean(place)?),
+            Op::Mean => self.mean(place, positions)?,
             Op::Resample => Change::Rows(self.resampled(place, positions)?),
             Op::Scale(factor) => Change::Scale(factor.get() as f32),
             Op::Add { vector, factor } => {
                 let factor = factor.get() as f32;
-                let values = read_vector(vector, self.run.folder.as_deref(), width)?;
+                let values = self.vector(vector, width)?;
                 Change::Add(values.into_iter().map(|v| v * factor).collect())
             }
+            Op::Mix { vector, share } => {
+                let share = share.get() as f32;
+                let values = self.vector(vector, width)?;
+                Change::Affine {
+                    gain: vec![1.0 - share; width],
+                    shift: values.into_iter().map(|v| v * share).collect(),
+                }
+            }
+            Op::Affine { gain, shift } => Change::Affine {
+                gain: self
+                    .vector(gain, width)?
+                    .into_iter()
+                    .map(|v| 1.0 + v)
+                    .collect(),
+                shift: self.vector(shift, width)?,
+            },
             Op::Uniform | Op::Knockout => return Err("this is no change of rows".into()),
         })
     }
 
-    /// The mean over prompt A's positions in its unedited run, beginning-of-text left out.
-    fn mean(&self, place: &Place) -> Result<Vec<f32>, String> {
-        let (values, row_width) = self.sources.own(place.site)?;
+    /// The mean over prompt A's positions in its unedited run, beginning-of-text left out; or over a set's prompts.
+    fn mean(&self, place: &Place, positions: &[usize]) -> Result<Change, String> {
+        if let Some(means) = self.sources.means {
+            let mean = means.of(self.sources.model, place.site)?;
+            if !means.is_per_position() {
+                return Ok(Change::Fill(mean[place.columns.clone()].to_vec()));
+            }
+            let width = mean.len() / self.n_positions;
+            let of = |at: &usize| mean[at * width..][place.columns.clone()].iter().copied();
+            return Ok(Change::Rows(positions.iter().flat_map(of).collect()));
+        }
+        let own = self.sources.own;
+        let values = self.sources.of(Prompt::A, own, place.site)?;
         let rows: Vec<&[f32]> = values
-            .chunks_exact(row_width)
+            .chunks_exact(values.len() / own.n_tokens())
             .take(self.run.n_prompt)
             .skip(self.run.bos_count)
             .map(|row| &row[place.columns.clone()])
@@ -301,57 +399,71 @@ impl Compiler<'_> {
                 "the prompt has no token besides beginning-of-text to take a mean over".into(),
             );
         }
-        Ok((0..place.columns.len())
-            .map(|i| {
-                let sum: f64 = rows.iter().map(|row| f64::from(row[i])).sum();
-                (sum / rows.len() as f64) as f32
-            })
-            .collect())
+        let mean = (0..place.columns.len()).map(|i| {
+            let sum: f64 = rows.iter().map(|row| f64::from(row[i])).sum();
+            (sum / rows.len() as f64) as f32
+        });
+        Ok(Change::Fill(mean.collect()))
     }
 
     /// Prompt B's values at the partners of `positions`, row after row.
     fn resampled(&self, place: &Place, positions: &[usize]) -> Result<Vec<f32>, String> {
-        let (Some(alignment), Some(kept)) = (self.alignment, self.sources.contrast) else {
-            return Err(format!(
-                "resampling takes its values from prompt B, and there is none (prompt A has {} tokens)",
-                self.run.n_prompt
-            ));
-        };
-        let (values, row_width) = self.sources.of(kept, place.site)?;
+        let (alignment, kept) = self.contrast()?;
+        let values = self.sources.of(Prompt::B, kept, place.site)?;
+        let row_width = values.len() / kept.n_tokens();
         let mut rows = Vec::with_capacity(positions.len() * place.columns.len());
         for position in positions {
-            let partner = alignment.partner(*position).ok_or_else(|| {
-                if *position >= self.run.n_prompt {
-                    return format!(
-                        "position {position} has no partner in prompt B, for it is generated: name positions of the prompt"
-                    );
-                }
-                format!(
-                    "position {position} has no partner in prompt B: prompt A has {} tokens, prompt B {}, \
-                     of which the first {} and the last {} pair",
-                    alignment.len_a, alignment.len_b, alignment.prefix, alignment.suffix
-                )
-            })?;
+            let partner = self.partner(alignment, *position)?;
             let row = &values[partner * row_width..][..row_width];
             rows.extend_from_slice(&row[place.columns.clone()]);
         }
         Ok(rows)
     }
+
+    fn contrast(&self) -> Result<(Alignment, &Kept), String> {
+        self.alignment.zip(self.sources.contrast).ok_or_else(|| {
+            format!(
+                "resampling takes its values from prompt B, and there is none (prompt A has {} tokens)",
+                self.run.n_prompt
+            )
+        })
+    }
+
+    /// The position in prompt B that stands for one in prompt A.
+    fn partner(&self, alignment: Alignment, position: usize) -> Result<usize, String> {
+        alignment.partner(position).ok_or_else(|| {
+            if position >= self.run.n_prompt {
+                return format!(
+                    "position {position} has no partner in prompt B, for it is generated: name positions of the prompt"
+                );
+            }
+            format!(
+                "position {position} has no partner in prompt B: prompt A has {} tokens, prompt B {}, \
+                 of which the first {} and the last {} pair",
+                alignment.len_a, alignment.len_b, alignment.prefix, alignment.suffix
+            )
+        })
+    }
+
+    fn vector(&self, vector: &VectorRef, width: usize) -> Result<Vec<f32>, String> {
+        read_vector(vector, self.run.folder.as_deref(), width)
+    }
 }
 
 impl Sources<'_> {
-    fn own(&self, site: Site) -> Result<(Vec<f32>, usize), String> {
-        self.of(self.own, site)
-    }
-
-    /// An unedited run's values at a site, `[pos, width]`, and the width.
-    fn of(&self, kept: &Kept, site: Site) -> Result<(Vec<f32>, usize), String> {
-        let values = self
+    /// An unedited run's values at a site, position after position (of the pattern: head after head).
+    fn of(&self, prompt: Prompt, kept: &Kept, site: Site) -> Result<Rc<[f32]>, String> {
+        if let Some(values) = self.known.borrow().get(&(prompt, site)) {
+            return Ok(Rc::clone(values));
+        }
+        let values: Rc<[f32]> = self
             .model
             .values_at(kept, site)
-            .map_err(|error| format!("the values at {site} could not be computed: {error}"))?;
-        let width = values.len() / kept.n_tokens();
-        Ok((values, width))
+            .map_err(|error| format!("the values at {site} could not be computed: {error}"))?
+            .into();
+        let mut known = self.known.borrow_mut();
+        known.insert((prompt, site), Rc::clone(&values));
+        Ok(values)
     }
 }
 

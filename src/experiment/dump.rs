@@ -35,7 +35,10 @@ impl Engine {
             recorded.append(&mut layer);
         }
         let resid = forward.finish(None)?;
-        forward.logits(resid)?;
+        // Logits of every position cost more than the pass of a short prompt.
+        if sites.iter().any(|site| *site >= Site::FinalScale) {
+            forward.logits(resid)?;
+        }
         recorded.append(&mut forward.recorded());
         recorded
             .into_iter()

@@ -1,12 +1,13 @@
 //! Runs experiments on one model, and keeps what makes the next run short: the unedited runs of prompt A and B, and the
 //! last edited run. A run starts at the first place where it differs from a kept one.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::compile::{EditError, Sources, compile};
-use super::{LayerMaps, Outcome, Pass, Patterns, RunSpec, Side};
+use super::{LayerMaps, Means, Outcome, Pass, Patterns, RunSpec, Side};
 use crate::edit::Edit;
 use crate::model::Model;
 use crate::model::memory::{self, Looks, MemoryError, Need};
@@ -102,6 +103,11 @@ pub enum RunError {
     NotCausal,
     #[error("the model has no language-model head, so there are no logits to read")]
     NoLogits,
+    #[error(
+        "a direct effect is what an edit adds to the final stream, and in this model norms stand on the stream, or more \
+         than a product follows it: read the total effect"
+    )]
+    NoDirectPath,
     #[error("the forward pass failed: {0}")]
     Forward(#[from] candle_core::Error),
 }
@@ -132,6 +138,21 @@ impl Engine {
     pub(super) fn knows(&self, ids: &[u32]) -> bool {
         let own = self.own.as_ref();
         own.is_some_and(|run| run.ids.starts_with(ids))
+    }
+
+    /// The maps of prompt A's unedited run.
+    pub(super) fn own_layers(&self) -> Result<&[Arc<LayerMaps>], RunError> {
+        let run = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;
+        Ok(&run.layers)
+    }
+
+    /// A plain run of other tokens, which is not kept here.
+    pub(super) fn kept_of(
+        &self,
+        ids: &Arc<[u32]>,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Kept, RunError> {
+        Ok(self.whole(ids, &mut |_| go_on())?.kept)
     }
 
     /// What prompt A's unedited run left for others to start from.
@@ -285,6 +306,35 @@ impl Engine {
         spec: &RunSpec,
         n_positions: usize,
     ) -> Result<Plan, RunError> {
+        self.fetch_contrast(spec)?;
+        let sources = self.sources(None)?;
+        Ok(compile(&self.model.spec, spec, &sources, n_positions)?)
+    }
+
+    /// One plan for each list of edits, instead of `spec`'s own.
+    pub(super) fn plans(
+        &mut self,
+        spec: &RunSpec,
+        variants: &[Vec<Edit>],
+        means: Option<&Means>,
+    ) -> Result<Vec<Plan>, RunError> {
+        let mut spec = spec.clone();
+        if let Some(edits) = variants.iter().find(|v| v.iter().any(Edit::needs_contrast)) {
+            spec.edits.clone_from(edits);
+            self.fetch_contrast(&spec)?;
+        }
+        let sources = self.sources(means)?;
+        variants
+            .iter()
+            .map(|edits| {
+                spec.edits.clone_from(edits);
+                Ok(compile(&self.model.spec, &spec, &sources, spec.ids.len())?)
+            })
+            .collect()
+    }
+
+    /// Runs prompt B, where the edits read it and it is not known.
+    fn fetch_contrast(&mut self, spec: &RunSpec) -> Result<(), RunError> {
         if let Some(ids) = &spec.contrast
             && spec.edits.iter().any(Edit::needs_contrast)
             && self.contrast.as_ref().is_none_or(|run| run.ids != *ids)
@@ -292,13 +342,18 @@ impl Engine {
             let ids = Arc::clone(ids);
             self.contrast = Some(self.whole(&ids, &mut |_| true)?);
         }
+        Ok(())
+    }
+
+    fn sources<'a>(&'a self, means: Option<&'a Means>) -> Result<Sources<'a>, RunError> {
         let own = self.own.as_ref().ok_or(RunError::EmptyPrompt)?;
-        let sources = Sources {
+        Ok(Sources {
             model: &self.model.transformer,
             own: &own.kept,
             contrast: self.contrast.as_ref().map(|run| &run.kept),
-        };
-        Ok(compile(&self.model.spec, spec, &sources, n_positions)?)
+            means,
+            known: RefCell::default(),
+        })
     }
 
     /// The edited run, from where it first differs from the plain run or from the last edited one.

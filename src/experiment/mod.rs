@@ -5,10 +5,12 @@
 mod asked;
 mod compile;
 mod dump;
+mod effect;
 pub mod engine;
 mod generate;
 mod lens;
 mod maps;
+mod means;
 mod readout;
 pub mod resolve;
 mod sweep;
@@ -16,11 +18,13 @@ mod sweep;
 pub use asked::{Continuation, EditRow, Experiment, ReadPosition};
 pub use compile::EditError;
 pub use dump::While;
+pub use effect::Effect;
 pub use generate::{Generated, GeneratedToken, Generation};
 pub use lens::lens;
 pub use maps::{HeadMap, LayerMaps, Patterns};
+pub use means::Means;
 pub use readout::{Readout, TokenScore};
-pub use sweep::SweepLogits;
+pub use sweep::{Reading, SweepLogits};
 
 use std::path::PathBuf;
 use std::sync::Arc;

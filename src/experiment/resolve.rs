@@ -182,7 +182,7 @@ fn encode(
         (Prompt::Ids(ids), _) => match bos {
             BosRule::Auto | BosRule::Never => ids.clone(),
             BosRule::Always => {
-                let bos_id = bos_id(model).ok_or(ResolveError::NoBos)?;
+                let bos_id = model.bos_id().ok_or(ResolveError::NoBos)?;
                 let written_out = ids.iter().take_while(|id| **id == bos_id).count();
                 [&[bos_id], &ids[written_out..]].concat()
             }
@@ -198,13 +198,8 @@ fn encode(
     Ok(ids)
 }
 
-fn bos_id(model: &Model) -> Option<u32> {
-    let tokenizer = model.tokenizer.as_ref();
-    tokenizer.and_then(Tokenizer::bos_id).or(model.spec.bos_id)
-}
-
 fn bos_count(model: &Model, ids: &[u32]) -> usize {
-    let bos_id = bos_id(model);
+    let bos_id = model.bos_id();
     ids.iter().take_while(|id| Some(**id) == bos_id).count()
 }
 

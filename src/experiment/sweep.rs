@@ -5,8 +5,11 @@
 //! Where a run's edits touch only the position that is read, and no token sees a later one, a single row is computed;
 //! the rows before it are those of the unedited run.
 
-use super::RunSpec;
+use std::collections::BTreeSet;
+
+use super::effect::{Effect, direct_change, freeze, frozen, has_direct_path};
 use super::engine::{Engine, RunError, Unwatched};
+use super::{Means, RunSpec};
 use crate::edit::Edit;
 use crate::model::forward::Forward;
 use crate::model::plan::{Entry, Plan};
@@ -24,17 +27,45 @@ struct Variant {
     entry: Entry,
 }
 
+/// What of each variant is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading<'a> {
+    /// Whose logits; of all tokens where it is `None`.
+    pub tokens: Option<&'a [u32]>,
+    pub effect: Effect,
+    /// What `mean` fills in, where it is not taken over the prompt itself.
+    pub means: Option<&'a Means>,
+}
+
+impl Reading<'_> {
+    /// The total effect on the logits of these tokens.
+    pub fn of(tokens: &[u32]) -> Reading<'_> {
+        Reading {
+            tokens: Some(tokens),
+            ..Reading::default()
+        }
+    }
+}
+
 impl Engine {
-    /// Runs `spec` once for each list of edits (instead of its own), and reads the logits of `tokens` (of all, where
-    /// it is `None`) at its position: `[variant][token]`. `go_on` hears the finished fraction, and may stop it.
+    /// Runs `spec` once for each list of edits (instead of its own), and reads logits at its position:
+    /// `[variant][token]`. `go_on` hears the finished fraction, and may stop it.
     pub fn sweep(
         &mut self,
         spec: &RunSpec,
         variants: &[Vec<Edit>],
-        tokens: Option<&[u32]>,
+        reading: Reading<'_>,
         go_on: &mut dyn FnMut(f32) -> bool,
     ) -> Result<SweepLogits, RunError> {
-        let mut spec = RunSpec {
+        let Reading {
+            tokens,
+            effect,
+            means,
+        } = reading;
+        if effect == Effect::Direct && !has_direct_path(self.model()) {
+            return Err(RunError::NoDirectPath);
+        }
+        let spec = RunSpec {
             edits: vec![],
             ..spec.clone()
         };
@@ -46,11 +77,20 @@ impl Engine {
             None => plain.to_vec(),
         };
         let mut results = vec![plain; variants.len()];
+        let mut plans = self.plans(&spec, variants, means)?;
+        match effect {
+            Effect::Total => {}
+            Effect::FrozenPatterns => {
+                let rows = frozen(self.own_layers()?);
+                for plan in &mut plans {
+                    freeze(plan, &rows);
+                }
+            }
+            Effect::Direct => return self.direct(&spec, &plans, tokens, go_on),
+        }
 
         let (mut rows, mut wholes) = (vec![], vec![]);
-        for (index, edits) in variants.iter().enumerate() {
-            spec.edits.clone_from(edits);
-            let plan = self.plan(&spec)?;
+        for (index, plan) in plans.into_iter().enumerate() {
             // A variant that changes nothing has the plain logits already.
             if let Some(entry) = plan.first_difference(&Plan::default()) {
                 let one_row = self.model().spec.is_causal() && plan.touches_only(spec.position);
@@ -100,6 +140,36 @@ impl Engine {
         run(&mut rows, 1, past.as_ref())?;
         run(&mut wholes, spec.ids.len(), None)?;
         Ok(results)
+    }
+}
+
+impl Engine {
+    /// The direct effects: no pass, but one layer's attention a variant where its pattern changes.
+    fn direct(
+        &self,
+        spec: &RunSpec,
+        plans: &[Plan],
+        tokens: Option<&[u32]>,
+        go_on: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<SweepLogits, RunError> {
+        let (model, kept) = (self.model(), self.own_kept()?);
+        let mut changes = Vec::with_capacity(plans.len() * model.spec.d_model);
+        for (i, plan) in plans.iter().enumerate() {
+            if !go_on(i as f32 / plans.len() as f32) {
+                return Err(RunError::Stopped);
+            }
+            changes.extend(direct_change(model, kept, plan, spec.position)?);
+        }
+        let last = Entry {
+            layer: model.spec.n_layers - 1,
+            after_pattern: true,
+        };
+        let (plan, record) = (Plan::default(), BTreeSet::new());
+        let mut forward = model.transformer.resume(kept, last, &plan, &record)?;
+        forward.step()?;
+        let resid = forward.finish(Some(&[spec.position]))?;
+        let logits = forward.logits_beside(&resid, changes, tokens)?;
+        Ok(logits.ok_or(RunError::NoDirectPath)?.to_vec2()?)
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernels;
-use super::plan::{Edge, PatternRow};
+use super::plan::{Edge, NewRow, PatternRow, PatternRows};
 use super::product::{Matrix, multiply};
 use super::spec::ModelSpec;
 use crate::mask::Mask;
@@ -39,7 +39,7 @@ pub(super) struct Keys<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes<'a> {
     pub(super) knockouts: Option<&'a BTreeSet<Edge>>,
-    pub(super) uniform: Option<&'a BTreeSet<PatternRow>>,
+    pub(super) rows: Option<&'a PatternRows>,
 }
 
 /// Which of the large values somebody looks at.
@@ -233,7 +233,7 @@ impl Attention {
                 scores[keys.clone()].copy_from_slice(&row[keys.clone()]);
                 kernels::scale_and_cap(&mut scores[keys.clone()], self.scale, self.cap);
             }
-            self.soft_max(&changes, head, query, &mut row[keys.clone()]);
+            self.soft_max(&changes, (head, query), row, keys.clone());
             row[..keys.start].fill(0.0);
             row[keys.end..].fill(0.0);
         }
@@ -303,7 +303,7 @@ impl Attention {
                         scores.copy_from_slice(&row[keys.clone()]);
                         kernels::scale_and_cap(scores, self.scale, self.cap);
                     }
-                    self.soft_max(&changes[i], head, n_past, &mut row[keys.clone()]);
+                    self.soft_max(&changes[i], (head, n_past), row, keys.clone());
                     row[..keys.start].fill(0.0);
                     let own_v = &own.v[i * stride + own_from..][..d_head];
                     let weight = row[n_past];
@@ -334,13 +334,22 @@ impl Attention {
         (key * stride + kv_head * self.d_head, stride)
     }
 
-    /// Raw scores of the keys that a query sees to its pattern row, in place; uniform where the plan says so.
-    fn soft_max(&self, changes: &Changes<'_>, head: usize, query: usize, row: &mut [f32]) {
-        let uniform = PatternRow { head, query };
-        if changes.uniform.is_some_and(|rows| rows.contains(&uniform)) {
-            row.fill(1.0 / row.len() as f32);
-        } else {
-            kernels::softmax(row, self.scale, self.cap);
+    /// Raw scores of the keys that a query sees to its pattern row, in place; another row where the plan says so.
+    fn soft_max(
+        &self,
+        changes: &Changes<'_>,
+        (head, query): (usize, usize),
+        row: &mut [f32],
+        keys: Range<usize>,
+    ) {
+        let seen = &mut row[keys.clone()];
+        match changes
+            .rows
+            .and_then(|rows| rows.get(&PatternRow { head, query }))
+        {
+            Some(NewRow::Uniform) => seen.fill(1.0 / keys.len() as f32),
+            Some(NewRow::Given(weights)) => seen.copy_from_slice(&weights[keys]),
+            None => kernels::softmax(seen, self.scale, self.cap),
         }
     }
 }
@@ -431,15 +440,16 @@ mod tests {
                 let at = (head * n + query) * n;
                 let sum: f64 = row.iter().map(|s| s.exp()).sum();
                 let seen = a.mask.keys(query, n);
-                let uniform = changes
-                    .uniform
-                    .is_some_and(|rows| rows.contains(&PatternRow { head, query }));
+                let new = changes
+                    .rows
+                    .and_then(|rows| rows.get(&PatternRow { head, query }));
                 for key in 0..n {
                     scores[at + key] = row[key] as f32;
-                    let weight = match uniform {
-                        true if seen.contains(&key) => 1.0 / seen.len() as f64,
-                        true => 0.0,
-                        false => row[key].exp() / sum,
+                    let weight = match new {
+                        Some(_) if !seen.contains(&key) => 0.0,
+                        Some(NewRow::Uniform) => 1.0 / seen.len() as f64,
+                        Some(NewRow::Given(weights)) => f64::from(weights[key]),
+                        None => row[key].exp() / sum,
                     };
                     pattern[at + key] = weight as f32;
                     for i in 0..dh {
@@ -465,12 +475,14 @@ mod tests {
         let edges: BTreeSet<Edge> = [(1, 5, 3), (1, 5, 4), (3, 70, 66)]
             .map(|(head, query, key)| Edge { head, query, key })
             .into();
-        let rows: BTreeSet<PatternRow> = [(0, 9), (2, 69)]
-            .map(|(head, query)| PatternRow { head, query })
+        let mut rows: PatternRows = [(0, 9), (2, 69)]
+            .map(|(head, query)| (PatternRow { head, query }, NewRow::Uniform))
             .into();
+        let weights = values(BLOCK + 9, 0.9).into();
+        rows.insert(PatternRow { head: 1, query: 6 }, NewRow::Given(weights));
         let changes = Changes {
             knockouts: Some(&edges),
-            uniform: Some(&rows),
+            rows: Some(&rows),
         };
         for mask in [
             Mask::CAUSAL,
@@ -521,10 +533,17 @@ mod tests {
         let edges: BTreeSet<Edge> = [(1, 8, 3), (2, 8, 8)]
             .map(|(head, query, key)| Edge { head, query, key })
             .into();
-        let rows: BTreeSet<PatternRow> = [PatternRow { head: 0, query: 8 }].into();
+        let rows: PatternRows = [
+            (PatternRow { head: 0, query: 8 }, NewRow::Uniform),
+            (
+                PatternRow { head: 3, query: 8 },
+                NewRow::Given(values(9, 0.2).into()),
+            ),
+        ]
+        .into();
         let changed = Changes {
             knockouts: Some(&edges),
-            uniform: Some(&rows),
+            rows: Some(&rows),
         };
         let n = 9;
         for mask in [Mask::CAUSAL, Mask::causal_window(4), Mask::causal_window(1)] {

@@ -5,6 +5,7 @@
 //! recording shows what the model used.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use candle_core::{D, Result, Tensor};
 use rayon::prelude::*;
@@ -13,7 +14,7 @@ use super::attention::{Attended, Attention, Changes, Keys, Wanted};
 use super::kernels::{self, RotaryTable};
 use super::plan::{Change, Entry, Plan, RowEdit};
 use super::site::{Part, Site};
-use super::spec::{BlockOrder, Head, Mlp, ModelSpec, Placement, Rotary};
+use super::spec::{BlockOrder, Head, Mlp, ModelSpec, Norm, Placement, Rotary};
 use super::tensors::{from_vec, in_place, with_values};
 use super::transformer::{
     Activations, Block, Kept, NormWeights, Past, PastLayer, Transformer, rows_of,
@@ -270,26 +271,67 @@ impl<'a> Forward<'a> {
     /// Logits `[row, vocab]` of a final residual; `None` without a language-model head.
     pub fn logits(&mut self, final_resid: Tensor) -> Result<Option<Tensor>> {
         let rows = self.unembedding_input(final_resid)?;
-        let Some(unembed) = &self.model.unembed else {
-            return Ok(None);
-        };
-        let logits = unembed.product(&rows)?;
-        self.bias_and_cap(&logits, self.model.unembed_bias.as_deref())?;
-        Ok(Some(self.site(Site::Logits, logits)?))
+        let logits = self.unembedded(&rows, None)?;
+        logits
+            .map(|logits| self.site(Site::Logits, logits))
+            .transpose()
     }
 
     /// Logits of chosen tokens only, `[row, token]`: the others are never computed.
     pub fn logits_of(&mut self, final_resid: Tensor, tokens: &[u32]) -> Result<Option<Tensor>> {
         let rows = self.unembedding_input(final_resid)?;
-        let Some(unembed) = &self.model.unembed else {
+        self.unembedded(&rows, Some(tokens))
+    }
+
+    /// The product with the unembedding, and what follows it: `[row, token]`, of all tokens where `None`.
+    fn unembedded(&self, rows: &Tensor, tokens: Option<&[u32]>) -> Result<Option<Tensor>> {
+        let model = self.model;
+        let Some(unembed) = &model.unembed else {
             return Ok(None);
+        };
+        let bias = model.unembed_bias.as_deref();
+        let Some(tokens) = tokens else {
+            let logits = unembed.product(rows)?;
+            self.bias_and_cap(&logits, bias)?;
+            return Ok(Some(logits));
         };
         let chosen: Vec<usize> = tokens.iter().map(|id| *id as usize).collect();
         let logits = rows.matmul(&unembed.rows(&chosen)?.t()?)?;
-        let bias = self.model.unembed_bias.as_ref();
         let bias: Option<Vec<f32>> = bias.map(|bias| chosen.iter().map(|id| bias[*id]).collect());
         self.bias_and_cap(&logits, bias.as_deref())?;
         Ok(Some(logits))
+    }
+
+    /// Logits `[change, token]` (of all tokens where `None`) of one row of the final residual plus each of several
+    /// changes, with the final norm's scale as it is without them.
+    pub fn logits_beside(
+        &mut self,
+        final_resid: &Tensor,
+        changes: Vec<f32>,
+        tokens: Option<&[u32]>,
+    ) -> Result<Option<Tensor>> {
+        let model = self.model;
+        let Some(norm) = &model.final_norm else {
+            return Ok(None);
+        };
+        let (d_model, kind) = (model.spec.d_model, model.spec.norm);
+        let (normalized, scale) = self.normalize(final_resid)?;
+        let scale = with_values(&scale, |scale| scale[0])?;
+        let mut rows = changes;
+        with_values(&normalized, |plain| {
+            for row in rows.chunks_exact_mut(d_model) {
+                let mean = match kind {
+                    Norm::Layer => row.iter().sum::<f32>() / d_model as f32,
+                    Norm::Rms => 0.0,
+                };
+                for (x, plain) in row.iter_mut().zip(plain) {
+                    *x = plain + (*x - mean) / scale;
+                }
+            }
+        })?;
+        let n_rows = rows.len() / d_model;
+        let rows = norm.apply(from_vec(rows, (n_rows, d_model))?)?;
+        self.unembedded(&rows, tokens)
     }
 
     /// What follows the product with the unembedding, in place. `bias` has one value a column.
@@ -448,6 +490,24 @@ impl<'a> Forward<'a> {
         Ok([q, k, v])
     }
 
+    /// The MLP of the layer at hand on rows that no block gave; `normed`: with the norms around it.
+    pub(super) fn mlp_alone(mut self, x: &Tensor, normed: bool) -> Result<Tensor> {
+        let block = &self.model.blocks[self.layer];
+        let before = match self.model.spec.order {
+            BlockOrder::Parallel { shared_norm: true } => &block.norm1,
+            _ => &block.norm2,
+        };
+        let x = match before {
+            Some(norm) if normed => norm.apply(self.normalize(x)?.0)?,
+            _ => x.clone(),
+        };
+        let out = self.mlp(block, &x)?;
+        match &block.post_norm2 {
+            Some(norm) if normed => norm.apply(self.normalize(&out)?.0),
+            _ => Ok(out),
+        }
+    }
+
     /// Keys and values of the layer that [`Self::entering`] put this pass before.
     pub(super) fn keys_and_values(mut self) -> Result<PastLayer> {
         let block = &self.model.blocks[self.layer];
@@ -472,7 +532,7 @@ impl<'a> Forward<'a> {
         };
         let changes = |plan: &&'a Plan| Changes {
             knockouts: plan.knockouts.get(&layer),
-            uniform: plan.uniform.get(&layer),
+            rows: plan.patterns.get(&layer).map(Arc::as_ref),
         };
         let q_width = self.rows.positions.len() * spec.n_heads * spec.d_head;
         let kv_width = self.rows.positions.len() * spec.n_kv_heads * spec.d_head;
@@ -640,6 +700,12 @@ impl RowEdit {
             Change::Rows(values) => row.copy_from_slice(&values[i * row.len()..][..row.len()]),
             Change::Scale(factor) => row.iter_mut().for_each(|x| *x *= factor),
             Change::Add(values) => row.iter_mut().zip(values).for_each(|(x, v)| *x += v),
+            Change::Affine { gain, shift } => {
+                let terms = gain.iter().zip(shift);
+                row.iter_mut()
+                    .zip(terms)
+                    .for_each(|(x, (gain, shift))| *x = *x * gain + shift);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 mod attention;
 pub mod binding;
 pub mod checkpoint;
+pub mod circuit;
 mod compare;
 pub mod demo;
 mod device;
@@ -74,6 +75,12 @@ impl Model {
             (Some(commit), Some(id)) => id.at(commit).to_string(),
             _ => self.source.clone(),
         }
+    }
+
+    /// The token at the beginning of a text; `None` where its files name none.
+    pub fn bos_id(&self) -> Option<u32> {
+        let tokenizer = self.tokenizer.as_ref();
+        tokenizer.and_then(Tokenizer::bos_id).or(self.spec.bos_id)
     }
 
     /// What is asked of the model where nothing else is, and two answers; `None` without a tokenizer.

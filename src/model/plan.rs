@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::site::{Part, Site};
 
@@ -13,8 +14,8 @@ pub struct Plan {
     pub rows: BTreeMap<Site, Vec<RowEdit>>,
     /// Scores that become −∞, by layer.
     pub knockouts: BTreeMap<usize, BTreeSet<Edge>>,
-    /// Pattern rows that become uniform, by layer.
-    pub uniform: BTreeMap<usize, BTreeSet<PatternRow>>,
+    /// Pattern rows that are not made by the softmax, by layer. They override knock-outs.
+    pub patterns: BTreeMap<usize, Arc<PatternRows>>,
 }
 
 /// A change to some rows (positions) of an activation seen as `[pos, width]`.
@@ -34,6 +35,11 @@ pub enum Change {
     Rows(Vec<f32>),
     Scale(f32),
     Add(Vec<f32>),
+    /// gain ⊙ value + shift
+    Affine {
+        gain: Vec<f32>,
+        shift: Vec<f32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +53,18 @@ pub struct Edge {
 pub struct PatternRow {
     pub head: usize,
     pub query: usize,
+}
+
+/// New pattern rows of a layer.
+pub type PatternRows = BTreeMap<PatternRow, NewRow>;
+
+/// What a pattern row becomes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NewRow {
+    /// Equal weight on every key that the mask allows.
+    Uniform,
+    /// The weight of each key from 0 on, as many as the row's query sees.
+    Given(Arc<[f32]>),
 }
 
 /// Where a run may start, given a kept run that is the same up to there. Ordered as the pass goes.
@@ -90,16 +108,17 @@ impl Plan {
             .flatten()
             .flat_map(|edit| &edit.positions);
         let edges = self.knockouts.values().flatten().map(|edge| &edge.query);
-        let uniform = self.uniform.values().flatten().map(|row| &row.query);
-        rows.chain(edges).chain(uniform).all(|at| *at == position)
+        let patterns = self.patterns.values().flat_map(|rows| rows.keys());
+        let patterns = patterns.map(|row| &row.query);
+        rows.chain(edges).chain(patterns).all(|at| *at == position)
     }
 
     /// The earliest place where two plans differ; `None` if they are the same.
     pub fn first_difference(&self, other: &Self) -> Option<Entry> {
         let rows = difference(&self.rows, &other.rows).map(Entry::before);
         let knockouts = difference(&self.knockouts, &other.knockouts).map(Entry::top);
-        let uniform = difference(&self.uniform, &other.uniform).map(Entry::top);
-        [rows, knockouts, uniform].into_iter().flatten().min()
+        let patterns = difference(&self.patterns, &other.patterns).map(Entry::top);
+        [rows, knockouts, patterns].into_iter().flatten().min()
     }
 }
 

@@ -2,11 +2,12 @@
 //! a map is made where it is looked at, exactly as the pass made it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use super::attention::{Attention, Changes};
-use super::plan::{Edge, PatternRow, Plan};
+use super::plan::{Edge, PatternRows, Plan};
 use super::spec::ModelSpec;
 use super::tensors::with_values;
 
@@ -19,7 +20,7 @@ pub struct Scored {
     /// `[pos, kv_head, d_head]`
     k: Vec<f32>,
     knockouts: BTreeSet<Edge>,
-    uniform: BTreeSet<PatternRow>,
+    rows: Option<Arc<PatternRows>>,
 }
 
 impl Scored {
@@ -36,7 +37,7 @@ impl Scored {
             q: with_values(q, <[f32]>::to_vec)?,
             k: with_values(k, <[f32]>::to_vec)?,
             knockouts: plan.knockouts.get(&layer).cloned().unwrap_or_default(),
-            uniform: plan.uniform.get(&layer).cloned().unwrap_or_default(),
+            rows: plan.patterns.get(&layer).cloned(),
         })
     }
 
@@ -66,7 +67,7 @@ impl Scored {
     fn changes(&self) -> Changes<'_> {
         Changes {
             knockouts: Some(&self.knockouts),
-            uniform: Some(&self.uniform),
+            rows: self.rows.as_deref(),
         }
     }
 }

@@ -221,16 +221,29 @@ impl Transformer {
 
     /// The values of a kept run at a site within a block, row-major: kept, or run again in that one layer.
     pub fn values_at(&self, kept: &Kept, site: Site) -> Result<Vec<f32>> {
+        match site {
+            Site::Block(layer, Part::ResidPre) => {
+                with_values(&kept.resid_pre[layer], <[f32]>::to_vec)
+            }
+            Site::Block(layer, Part::Z) => with_values(&kept.z[layer], <[f32]>::to_vec),
+            _ => self.values_under(kept, site, &Plan::default()),
+        }
+    }
+
+    /// The values at a site of one block, with the changes of a plan in that block on top of a kept run.
+    pub fn values_under(&self, kept: &Kept, site: Site, plan: &Plan) -> Result<Vec<f32>> {
         let value = match site {
-            Site::Block(layer, Part::ResidPre) => kept.resid_pre[layer].clone(),
-            Site::Block(layer, Part::Z) => kept.z[layer].clone(),
             Site::Block(layer, part) => {
-                let (plan, record) = (Plan::default(), BTreeSet::from([site]));
-                let entry = Entry {
+                let record = BTreeSet::from([site]);
+                let kept_after_pattern = Entry {
                     layer,
                     after_pattern: part > Part::Z,
                 };
-                let mut forward = self.resume(kept, entry, &plan, &record)?;
+                let first = plan.first_difference(&Plan::default());
+                let entry = first.map_or(kept_after_pattern, |first| {
+                    first.clamp(Entry::top(layer), kept_after_pattern)
+                });
+                let mut forward = self.resume(kept, entry, plan, &record)?;
                 let mut recorded = forward.step()?.unwrap_or_default();
                 if layer + 1 == self.spec.n_layers {
                     forward.finish(None)?;

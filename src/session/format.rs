@@ -14,7 +14,7 @@ use super::replay::{self, Numbers};
 use super::{BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
 use crate::colormap::Colormap;
 use crate::compute::Dtype;
-use crate::edit::{Edit, Op};
+use crate::edit::Edit;
 use crate::experiment::Side;
 use crate::ids::HeadId;
 
@@ -446,10 +446,10 @@ fn live_model(source: String, folder: Option<&Path>) -> String {
 
 fn stored_edit(edit: &Edit, base: Option<&Path>, folder: Option<&Path>) -> Edit {
     let mut edit = edit.clone();
-    if let Op::Add { vector, .. } = &mut edit.op
-        && let Some(file) = paths::stored(&vector.file, base, folder)
-    {
-        vector.file = file;
+    for vector in edit.vectors_mut() {
+        if let Some(file) = paths::stored(&vector.file, base, folder) {
+            vector.file = file;
+        }
     }
     edit
 }

@@ -104,12 +104,19 @@ impl Command {
         if devices.clone().count() > 1 {
             all.extend(devices.map(C::ComputeOn));
         }
-        all.extend([C::OpenSession, C::CancelLoad, C::Save, C::SaveAs]);
+        all.extend([
+            C::OpenSession,
+            C::Save,
+            C::SaveAs,
+            C::Restore,
+            C::DropRecovered,
+        ]);
         for view in ExportView::ALL {
             all.extend(Format::ALL.map(|format| C::Export(view, format)));
         }
         all.extend([
             C::Screenshot,
+            C::CancelLoad,
             C::Quit,
             C::Undo,
             C::Redo,
@@ -155,8 +162,6 @@ impl Command {
             C::Notifications,
             C::Keyboard,
             C::FirstSteps,
-            C::Restore,
-            C::DropRecovered,
             C::About,
         ]);
         all
@@ -493,6 +498,17 @@ mod tests {
                     assert!(!b.shortcuts().contains(&shortcut), "{a:?}, {b:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn groups_of_a_menu_are_not_torn_apart() {
+        // The menus draw a line, and File its submenus, wherever the group changes.
+        let mut last = std::collections::HashMap::new();
+        for command in Command::all() {
+            let (menu, group) = command.menu();
+            let before = last.insert(format!("{menu:?}"), group).unwrap_or(0);
+            assert!(before <= group, "{command:?} in {menu:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use egui::{
 };
 
 use super::State;
-use crate::edit::{Edit, Finite, Op, Positions, Target, describe};
+use crate::edit::{Edit, Finite, Op, Positions, Target, VectorRef, describe};
 use crate::model::tokenizer::Piece;
 use crate::session::EditRow;
 use crate::ui::action::Action;
@@ -213,7 +213,10 @@ fn target(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, i: usize, edit: 
 fn in_words(target: Target) -> String {
     match target {
         Target::Head(head) => format!("Output z of head {head}"),
+        Target::Query(head) => format!("Queries of head {head}"),
+        Target::Pattern(head) => format!("Attention pattern of head {head}"),
         Target::KvHead(head) => format!("Values of key/value head {head}"),
+        Target::Key(head) => format!("Keys of key/value head {head}"),
         Target::Edge { head, query, key } => {
             format!("What query {query} of {head} reads from key {key}")
         }
@@ -225,7 +228,7 @@ fn in_words(target: Target) -> String {
 
 fn item_of(target: Target) -> Option<Item> {
     match target {
-        Target::Head(head) => Some(Item::Head(head)),
+        Target::Head(head) | Target::Query(head) | Target::Pattern(head) => Some(Item::Head(head)),
         Target::Edge { head, query, key } => Some(Item::Cell { head, query, key }),
         _ => None,
     }
@@ -235,8 +238,11 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
     let spec = &cx.model.spec;
     let all = |layer| (0..spec.n_heads).map(move |head| crate::ids::HeadId::new(layer, head));
     match target {
-        Target::Head(head) | Target::Edge { head, .. } => vec![head],
-        Target::KvHead(kv) => all(kv.layer)
+        Target::Head(head)
+        | Target::Query(head)
+        | Target::Pattern(head)
+        | Target::Edge { head, .. } => vec![head],
+        Target::KvHead(kv) | Target::Key(kv) => all(kv.layer)
             .filter(|head| spec.kv_head_of(head.head) == kv.kv_head)
             .collect(),
         Target::Attention(layer) => all(layer).collect(),
@@ -359,22 +365,38 @@ fn toggled(chosen: &[usize], position: usize) -> Positions {
     }
 }
 
-/// The factor of `scale` and `add`.
+/// Where a vector is from.
+fn of_file(cx: &ViewContext<'_>, ui: &mut Ui, vector: &VectorRef) {
+    let text = RichText::new(vector.to_string());
+    ui.label(text.small().color(cx.theme.text_weak));
+}
+
+/// The factor of `scale`, `add` and `mix`.
 fn factor(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let (value, with): (f64, Box<dyn Fn(Finite) -> Op>) = match &edit.op {
         Op::Scale(factor) => (factor.get(), Box::new(Op::Scale)),
         Op::Add { vector, factor } => {
-            ui.label(
-                RichText::new(format!("{}:{}", vector.file, vector.name))
-                    .small()
-                    .color(cx.theme.text_weak),
-            );
+            of_file(cx, ui, vector);
             let vector = vector.clone();
             let with = move |factor| Op::Add {
                 vector: vector.clone(),
                 factor,
             };
             (factor.get(), Box::new(with))
+        }
+        Op::Mix { vector, share } => {
+            of_file(cx, ui, vector);
+            let vector = vector.clone();
+            let with = move |share| Op::Mix {
+                vector: vector.clone(),
+                share,
+            };
+            (share.get(), Box::new(with))
+        }
+        Op::Affine { gain, shift } => {
+            of_file(cx, ui, gain);
+            of_file(cx, ui, shift);
+            return;
         }
         _ => return,
     };

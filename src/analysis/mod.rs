@@ -1,0 +1,74 @@
+//! What heads do: one file a method, one question each. A method takes an engine, prompts and its settings, and gives a
+//! [`Report`] of plain numbers, which the window draws and the command line prints.
+//!
+//! Sources are named at each method: the paper and its section, or the program whose definition it is.
+
+pub mod ablation;
+pub mod atlas;
+pub mod attribution;
+pub mod cases;
+pub mod controls;
+pub mod copying;
+pub mod detectors;
+pub mod icl;
+pub mod lens;
+pub mod metric;
+pub mod patching;
+pub mod report;
+pub mod tags;
+pub mod task_heads;
+pub mod texts;
+
+use crate::experiment::engine::RunError;
+use crate::model::circuit::WeightError;
+
+pub use cases::Case;
+pub use report::{Cell, Grid, HeadScores, Heads, Report, Scale, Table};
+
+/// Hears how far a method is, and may stop it.
+pub trait Progress {
+    /// The finished fraction; what is known so far, where something is. False stops it.
+    fn at(&mut self, fraction: f32, so_far: Option<&Report>) -> bool;
+}
+
+/// Hears nothing and never stops.
+#[derive(Debug)]
+pub struct Unheard;
+
+impl Progress for Unheard {
+    fn at(&mut self, _fraction: f32, _so_far: Option<&Report>) -> bool {
+        true
+    }
+}
+
+/// Why a method gave no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// What the method lacks, and how to give it.
+    #[error("{0}")]
+    Needs(String),
+}
+
+impl AnalysisError {
+    fn needs(what: impl Into<String>) -> Self {
+        Self::Needs(what.into())
+    }
+
+    /// Whether it was stopped, and nothing is wrong.
+    pub const fn is_stop(&self) -> bool {
+        matches!(self, Self::Run(RunError::Stopped))
+    }
+}
+
+/// Goes on, or stops the method.
+fn step(progress: &mut dyn Progress, fraction: f32) -> Result<(), AnalysisError> {
+    if progress.at(fraction, None) {
+        Ok(())
+    } else {
+        Err(RunError::Stopped.into())
+    }
+}
