@@ -297,7 +297,7 @@ fn so_far(
 }
 
 /// The standard deviation over prompts, over n − 1.
-pub(super) fn spread(maps: &[Vec<Option<f32>>]) -> Vec<Option<f32>> {
+pub fn spread(maps: &[Vec<Option<f32>>]) -> Vec<Option<f32>> {
     let mean = HeadScores::mean(maps);
     let n = maps.len();
     mean.iter()

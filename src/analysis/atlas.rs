@@ -281,7 +281,7 @@ fn scored(
 }
 
 /// An unedited run of tokens.
-pub(super) fn plain(ids: &[u32]) -> RunSpec {
+pub fn plain(ids: &[u32]) -> RunSpec {
     let n = ids.len();
     RunSpec {
         ids: ids.into(),

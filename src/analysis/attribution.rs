@@ -505,7 +505,7 @@ fn by_position(
 }
 
 /// Tokens as columns of a grid: their index, then their text.
-pub(super) fn token_labels(model: &Model, ids: &[u32]) -> Vec<String> {
+pub fn token_labels(model: &Model, ids: &[u32]) -> Vec<String> {
     let texts: Vec<String> = match &model.tokenizer {
         Some(tokenizer) => tokenizer
             .pieces(ids)

@@ -54,7 +54,7 @@ pub enum AnalysisError {
 }
 
 impl AnalysisError {
-    fn needs(what: impl Into<String>) -> Self {
+    pub fn needs(what: impl Into<String>) -> Self {
         Self::Needs(what.into())
     }
 
@@ -65,7 +65,7 @@ impl AnalysisError {
 }
 
 /// Goes on, or stops the method.
-fn step(progress: &mut dyn Progress, fraction: f32) -> Result<(), AnalysisError> {
+pub fn step(progress: &mut dyn Progress, fraction: f32) -> Result<(), AnalysisError> {
     if progress.at(fraction, None) {
         Ok(())
     } else {
