@@ -474,7 +474,8 @@ fn with_later_patterns_frozen_only_what_is_moved_changes() {
             edits,
             ..case.spec.clone()
         };
-        close(&frozen[0], &logits(&model, &spec), 1e-5).unwrap();
+        close(&frozen[0], &logits(&model, &spec), 1e-5)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

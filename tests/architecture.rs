@@ -26,7 +26,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("render", &["colormap", "mask", "pyramid"]),
     ("worker", &["compute", "ids", "panics", "pyramid", "model", "experiment", "verify"]),
     ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "worker"]),
-    ("cli", &["colormap", "compute", "ids", "prompt", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "ui"]),
+    ("cli", &["colormap", "compute", "ids", "prompt", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

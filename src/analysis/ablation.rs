@@ -1,6 +1,7 @@
 //! Ablation sweeps: every head, layer or position changed in turn, and what that does to the prediction.
 
 use super::cases::Case;
+use super::field::{Field, Value, op_text};
 use super::metric::Metric;
 use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
 use super::{AnalysisError, Progress};
@@ -56,7 +57,39 @@ impl Default for Settings {
     }
 }
 
+crate::choose!(Over);
+
 impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "ablate",
+                "What is done to each part: zero, mean, resample, uniform, scale(x), …",
+                Value::Op(&mut self.op),
+            ),
+            Field::new(
+                "over",
+                "What is changed one at a time",
+                Value::Choice(&mut self.over),
+            ),
+            Field::new(
+                "at",
+                "Where heads and layers are changed: all, last, or token indices",
+                Value::Positions(&mut self.at),
+            ),
+            Field::new(
+                "metric",
+                "What is read of the prediction",
+                Value::Choice(&mut self.metric),
+            ),
+            Field::new(
+                "effect",
+                "Which paths of the effect are read",
+                Value::Choice(&mut self.effect),
+            ),
+        ]
+    }
+
     /// The edit lists of a sweep over `n_tokens`, in the order of the results.
     fn variants(&self, spec: &ModelSpec, n_tokens: usize) -> Vec<Vec<Edit>> {
         let edit = |target, at: &Positions| {
@@ -310,12 +343,6 @@ pub fn spread(maps: &[Vec<Option<f32>>]) -> Vec<Option<f32>> {
             (n > 1).then(|| (squares.sum::<f64>() / (n - 1) as f64).sqrt() as f32)
         })
         .collect()
-}
-
-fn op_text(op: &Op) -> String {
-    let text = Edit::new(Target::Head(HeadId::new(0, 0)), op.clone()).to_string();
-    text.split_once('=')
-        .map_or(text.clone(), |(_, op)| op.to_owned())
 }
 
 fn at_text(at: &Positions) -> String {

@@ -4,6 +4,7 @@
 use super::cases::Case;
 use super::copying::copying;
 use super::detectors::{Map, Named};
+use super::field::{Field, Value};
 use super::report::{HeadScores, Report, Scale};
 use super::texts::{PROSE, Repeats, prose, round_length};
 use super::{AnalysisError, Progress, step, tags};
@@ -30,6 +31,33 @@ pub struct Settings {
     pub length: Option<usize>,
     /// With the scores of the weights, which cost a product over the vocabulary.
     pub weights: bool,
+}
+
+impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "seed",
+                "Seed of the random tokens",
+                Value::Seed(&mut self.seed),
+            ),
+            Field::new(
+                "sequences",
+                "Random sequences that scores are averaged over",
+                Value::Count(&mut self.sequences, 1..=100),
+            ),
+            Field::new(
+                "length",
+                "Random tokens of a round; auto: 50, or half the context",
+                Value::MaybeCount(&mut self.length, 2..=4096),
+            ),
+            Field::new(
+                "weights",
+                "With scores of the weights (copying, OV norm)",
+                Value::Flag(&mut self.weights),
+            ),
+        ]
+    }
 }
 
 impl Default for Settings {

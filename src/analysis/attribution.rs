@@ -5,6 +5,7 @@
 //! effect is what [`super::ablation`] measures.
 
 use super::cases::Case;
+use super::field::{Field, Value};
 use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
 use super::{AnalysisError, Progress, step};
 use crate::experiment::RunSpec;
@@ -26,6 +27,23 @@ pub struct Settings {
     pub heads: Vec<HeadId>,
     /// An MLP whose neurons are listed; `None`: the strongest.
     pub mlp: Option<usize>,
+}
+
+impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "heads",
+                "Heads that are split over their source tokens; none: the three strongest",
+                Value::Heads(&mut self.heads),
+            ),
+            Field::new(
+                "mlp",
+                "The layer whose neurons are listed; auto: the strongest",
+                Value::MaybeCount(&mut self.mlp, 0..=9999),
+            ),
+        ]
+    }
 }
 
 /// The summands of a logit difference at one position.

@@ -3,6 +3,7 @@
 
 use super::attribution::token_labels;
 use super::cases::Case;
+use super::field::{Field, Value};
 use super::metric::kl;
 use super::report::{Cell, Grid, Report, Scale, Table};
 use super::{AnalysisError, Progress, step};
@@ -20,6 +21,23 @@ pub struct Settings {
     pub positions: usize,
     /// With the stream between attention and MLP.
     pub with_middle: bool,
+}
+
+impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "positions",
+                "How many of the newest positions are looked at",
+                Value::Count(&mut self.positions, 1..=4096),
+            ),
+            Field::new(
+                "middle",
+                "With the stream between attention and MLP",
+                Value::Flag(&mut self.with_middle),
+            ),
+        ]
+    }
 }
 
 impl Default for Settings {

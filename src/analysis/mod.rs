@@ -10,8 +10,10 @@ pub mod cases;
 pub mod controls;
 pub mod copying;
 pub mod detectors;
+pub mod field;
 pub mod icl;
 pub mod lens;
+pub mod method;
 pub mod metric;
 pub mod patching;
 pub mod report;
@@ -23,7 +25,8 @@ use crate::experiment::engine::RunError;
 use crate::model::circuit::WeightError;
 
 pub use cases::Case;
-pub use report::{Cell, Grid, HeadScores, Heads, Report, Scale, Table};
+pub use method::{Input, Method};
+pub use report::{Cell, Grid, HeadScores, Heads, Line, Plot, Report, Scale, Table};
 
 /// Hears how far a method is, and may stop it.
 pub trait Progress {

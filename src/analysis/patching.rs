@@ -4,6 +4,7 @@
 //! normalised so that 1 is the full effect (Meng et al. 2022; Heimersheim & Nanda 2024 for the two directions).
 
 use super::cases::Case;
+use super::field::{Field, Value};
 use super::metric::Metric;
 use super::report::{Cell, Grid, HeadScores, Heads, Report, Scale, Table};
 use super::{AnalysisError, Progress};
@@ -92,17 +93,6 @@ impl What {
     }
 }
 
-impl std::str::FromStr for What {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|what| what.name() == text)
-            .ok_or_else(|| "what is patched is z, q, k, v, pattern, resid, attn or mlp".into())
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// B is run with A's activation: does it bring the answer back?
@@ -123,21 +113,90 @@ impl Direction {
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What is patched one at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Over {
+    #[default]
+    Heads,
+    /// Layer × position, all heads of a layer at once. What has no heads is always so.
+    Positions,
+}
+
+impl Over {
+    pub const ALL: [Self; 2] = [Self::Heads, Self::Positions];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Heads => "heads",
+            Self::Positions => "positions",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub what: What,
     pub direction: Direction,
-    /// Layer × position, all heads of a layer at once, instead of layer × head. What has no heads is always so.
-    pub by_position: bool,
-    /// Where heads are patched; all positions by default.
-    pub at: Option<Positions>,
+    pub over: Over,
+    /// Where heads are patched.
+    pub at: Positions,
     pub metric: Metric,
     pub effect: Effect,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            what: What::default(),
+            direction: Direction::default(),
+            over: Over::default(),
+            at: Positions::All,
+            metric: Metric::default(),
+            effect: Effect::default(),
+        }
+    }
+}
+
+crate::choose!(What, Direction, Over, Effect);
+
 impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "what",
+                "What is taken from the other prompt",
+                Value::Choice(&mut self.what),
+            ),
+            Field::new(
+                "direction",
+                "denoise: B is run with A's; noise: A is run with B's",
+                Value::Choice(&mut self.direction),
+            ),
+            Field::new(
+                "over",
+                "Head by head, or position by position with all heads of a layer",
+                Value::Choice(&mut self.over),
+            ),
+            Field::new(
+                "at",
+                "Where heads are patched: all, last, or token indices",
+                Value::Positions(&mut self.at),
+            ),
+            Field::new(
+                "metric",
+                "What is read of the prediction",
+                Value::Choice(&mut self.metric),
+            ),
+            Field::new(
+                "effect",
+                "Which paths of the effect are read",
+                Value::Choice(&mut self.effect),
+            ),
+        ]
+    }
+
     fn is_by_position(&self) -> bool {
-        self.by_position || self.what.heads().is_none()
+        self.over == Over::Positions || self.what.heads().is_none()
     }
 
     fn variants(&self, spec: &ModelSpec, n_tokens: usize) -> Vec<Vec<Edit>> {
@@ -155,7 +214,7 @@ impl Settings {
                     variants.push(targets.iter().map(|target| edit(target, at())).collect());
                 }
             } else {
-                let at = || self.at.clone().unwrap_or(Positions::All);
+                let at = || self.at.clone();
                 variants.extend(targets.iter().map(|target| vec![edit(target, at())]));
             }
         }

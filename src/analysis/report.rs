@@ -14,6 +14,7 @@ pub struct Report {
     pub scores: Vec<HeadScores>,
     pub grids: Vec<Grid>,
     pub tables: Vec<Table>,
+    pub plots: Vec<Plot>,
     /// What a reader has to know: what was left out and why, what the verdict rests on.
     pub notes: Vec<String>,
 }
@@ -71,6 +72,22 @@ pub struct Table {
     pub name: String,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Cell>>,
+}
+
+/// Lines over a common axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plot {
+    pub name: String,
+    pub x_axis: &'static str,
+    pub y_axis: &'static str,
+    pub lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub name: String,
+    /// x, y
+    pub points: Vec<[f64; 2]>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -7,6 +7,8 @@
     reason = "printing is what the command line is for"
 )]
 
+mod analyse;
+mod analysis_report;
 mod args;
 mod doctor;
 mod dump;
@@ -23,9 +25,10 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::args::{Cli, Command};
+use crate::analysis::Method;
 
 /// What the arguments ask `main` to do.
 #[derive(Debug)]
@@ -47,7 +50,16 @@ enum CliError {
 
 /// Runs the command that `arguments` name, the program's own name first.
 pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
-    let cli = match Cli::try_parse_from(arguments) {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Start::Done(show_usage(&error)),
+    };
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(method) = Method::named(name)
+    {
+        return Start::Done(done(analyse::run(method, matches)));
+    }
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => return Start::Done(show_usage(&error)),
     };
@@ -63,14 +75,24 @@ pub fn start(arguments: impl IntoIterator<Item = OsString>) -> Start {
         Command::Verify(args) => verify::run(&args),
         Command::Doctor => doctor::run(),
     };
-    Start::Done(match result {
+    Start::Done(done(result))
+}
+
+/// The commands of `args`, and one a method.
+fn command() -> clap::Command {
+    let methods = Method::all();
+    Cli::command().subcommands(methods.iter().map(analyse::command))
+}
+
+fn done(result: Result<(), CliError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(CliError::Usage(error)) => show_usage(&error),
         Err(CliError::Failed(error)) => {
             eprintln!("error: {}", reason(&error));
             ExitCode::FAILURE
         }
-    })
+    }
 }
 
 /// An error and its causes, each said once: some messages have their cause in them, for the window shows one message.

@@ -21,7 +21,7 @@ use crate::session::{EditRow, Experiment, Prompt, Session};
 
 /// An open model with an experiment resolved against it.
 pub(super) struct Opened {
-    engine: Engine,
+    pub(super) engine: Engine,
     pub(super) session: Session,
     /// The session's file. In its folder the relative paths of vectors start; without one, in the working folder.
     pub(super) file: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! How far loading is, on the last line of the terminal; nothing where stderr is none.
+//! How far loading or a method is, on the last line of the terminal; nothing where stderr is none.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::{Duration, Instant};
@@ -28,6 +28,13 @@ impl Default for Progress {
 
 impl LoadProgress for Progress {
     fn report(&mut self, fraction: f32, what: &str) -> bool {
+        self.show(fraction, what);
+        true
+    }
+}
+
+impl Progress {
+    pub(super) fn show(&mut self, fraction: f32, what: &str) {
         let now = Instant::now();
         let is_due = match self.shown {
             None => now - self.started >= QUICK,
@@ -39,7 +46,6 @@ impl LoadProgress for Progress {
             let what: String = what.chars().take(70).collect();
             write!(stderr(), "\r\x1b[K{:3.0} %  {what}", fraction * 100.0).ok();
         }
-        true
     }
 }
 

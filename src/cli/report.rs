@@ -10,7 +10,7 @@ use crate::model::spec;
 use crate::model::tokenizer::Piece;
 use crate::session::replay;
 
-const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 1;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {

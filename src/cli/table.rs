@@ -261,6 +261,34 @@ fn percent(value: Option<f32>) -> String {
     )
 }
 
+/// Rows in columns as wide as their widest cell, up to a limit; the first row is the heading.
+pub(super) fn cells(rows: &[Vec<String>]) -> String {
+    const WIDEST: usize = 40;
+    let n = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let of = |row: &Vec<String>| row.get(column).map_or(0, |cell| cell.chars().count());
+        rows.iter().map(of).max().unwrap_or(0).min(WIDEST)
+    };
+    let widths: Vec<usize> = (0..n).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let last = row.len().saturating_sub(1);
+        let mut line = String::from("  ");
+        for (i, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            // Nothing stands after the last cell, so it need not be cut.
+            line.push_str(&if i == last {
+                cell.clone()
+            } else {
+                pad(cell, *width)
+            });
+            line.push_str("  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
 /// Width by characters: `format!` pads that way too, but cannot cut.
 fn pad(text: &str, width: usize) -> String {
     let n_chars = text.chars().count();
@@ -284,6 +312,8 @@ mod tests {
             [0.99994, 0.999_96].map(|p| percent(Some(p))),
             ["99.99 %", "100.0 %"]
         );
+        let rows = [["a", "bc"], ["def", "g"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(cells(&rows), "  a    bc\n  def  g\n");
         assert_eq!(quoted(" a\n\"b'"), "` a\\n\"b'`");
     }
 }

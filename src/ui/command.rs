@@ -159,9 +159,9 @@ impl Command {
             C::ZoomOut,
             C::ZoomReset,
             C::Palette,
-            C::Notifications,
             C::Keyboard,
             C::FirstSteps,
+            C::Notifications,
             C::About,
         ]);
         all

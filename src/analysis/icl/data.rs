@@ -123,8 +123,8 @@ impl Sampler {
     pub(super) fn new(settings: &Settings, rng: ChaCha8Rng) -> Self {
         Self {
             rng,
-            noise_sd: settings.noise.sqrt(),
-            rho: settings.covariance,
+            noise_sd: settings.noise.sqrt() as f32,
+            rho: settings.covariance as f32,
             beta: vec![ZERO; settings.d],
         }
     }

@@ -14,6 +14,7 @@ mod forward;
 #[cfg(test)]
 mod full_runs;
 mod inspect;
+mod lab;
 mod measure;
 mod model;
 mod optimizer;
@@ -22,10 +23,12 @@ mod trainer;
 
 use std::ops::RangeInclusive;
 
+use super::field::{Field, Value};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use inspect::{by_omega, diagonal_share, trace_ratio};
+pub use lab::run;
 pub use reference::{Reference, references};
 pub use trainer::Trainer;
 
@@ -53,7 +56,7 @@ pub struct Settings {
     pub length: usize,
     pub n_heads: usize,
     /// Variance of the label noise.
-    pub noise: f32,
+    pub noise: f64,
     /// Adam steps of the whole run; the last 30 % use the small learning rate.
     pub steps: usize,
     /// Fresh sequences per step.
@@ -61,8 +64,21 @@ pub struct Settings {
     pub seed: u64,
     pub init: Init,
     /// `rho` of the covariate covariance `rho^|i-j|`; 0 is isotropic.
-    pub covariance: f32,
+    pub covariance: f64,
 }
+
+impl Init {
+    pub const ALL: [Self; 2] = [Self::Default, Self::Opposite];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Opposite => "opposite",
+        }
+    }
+}
+
+crate::choose!(Init);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -81,6 +97,56 @@ impl Default for Settings {
 }
 
 impl Settings {
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        vec![
+            Field::new(
+                "d",
+                "Covariates; tokens have one entry more",
+                Value::Count(&mut self.d, 1..=32),
+            ),
+            Field::new(
+                "length",
+                "Examples in a prompt",
+                Value::Count(&mut self.length, 2..=512),
+            ),
+            Field::new(
+                "heads",
+                "Attention heads",
+                Value::Count(&mut self.n_heads, 1..=16),
+            ),
+            Field::new(
+                "noise",
+                "Variance of the label noise",
+                Value::Number(&mut self.noise, 0.0..=10.0),
+            ),
+            Field::new(
+                "steps",
+                "Steps of Adam",
+                Value::Count(&mut self.steps, 1..=1_000_000),
+            ),
+            Field::new(
+                "batch",
+                "Fresh sequences a step",
+                Value::Count(&mut self.batch, 1..=1024),
+            ),
+            Field::new(
+                "seed",
+                "Seed of weights and data",
+                Value::Seed(&mut self.seed),
+            ),
+            Field::new(
+                "init",
+                "How keys and queries start",
+                Value::Choice(&mut self.init),
+            ),
+            Field::new(
+                "covariance",
+                "rho of the covariates' covariance rho^|i-j|; 0 is isotropic",
+                Value::Number(&mut self.covariance, -0.95..=0.95),
+            ),
+        ]
+    }
+
     /// Checks every field against the bounds the trainer supports.
     pub fn validate(&self) -> Result<(), IclError> {
         let Self {
@@ -122,7 +188,7 @@ fn whole(field: &'static str, got: usize, range: RangeInclusive<usize>) -> Resul
     })
 }
 
-fn real(field: &'static str, got: f32, range: RangeInclusive<f32>) -> Result<(), IclError> {
+fn real(field: &'static str, got: f64, range: RangeInclusive<f64>) -> Result<(), IclError> {
     if range.contains(&got) {
         return Ok(());
     }
@@ -260,7 +326,7 @@ mod tests {
             (
                 "noise",
                 Settings {
-                    noise: f32::NAN,
+                    noise: f64::NAN,
                     ..default()
                 },
             ),

@@ -68,14 +68,14 @@ struct Task {
 impl Task {
     fn new(settings: &Settings) -> Self {
         let d = settings.d;
-        let rho = f64::from(settings.covariance);
+        let rho = settings.covariance;
         let s = covariance(d, rho);
         let s2 = product(&s, &s, d);
         let s3 = product(&s2, &s, d);
         Self {
             d,
             rho,
-            noise: f64::from(settings.noise),
+            noise: settings.noise,
             powers: [s, s2, s3],
         }
     }

@@ -222,7 +222,7 @@ impl Trainer {
             }
         }
         for moments in &mut moments {
-            moments.finish(test.n, f64::from(self.settings.noise));
+            moments.finish(test.n, self.settings.noise);
         }
         moments
     }

@@ -1,0 +1,221 @@
+//! The methods as a list: name, question, source, settings, what each needs, and how it is run. The window's Lab, the
+//! command line and the gallery go through here.
+
+use super::field::Field;
+use super::report::Report;
+use super::{AnalysisError, Case, Progress, ablation, atlas, attribution, icl, lens, patching};
+use crate::experiment::engine::Engine;
+use crate::model::spec::ModelSpec;
+
+/// A method with its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Method {
+    Atlas(atlas::Settings),
+    Lens(lens::Settings),
+    Attribute(attribution::Settings),
+    Sweep(ablation::Settings),
+    Patch(patching::Settings),
+    Icl(icl::Settings),
+}
+
+/// What a method is, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// As the command line has it.
+    pub name: &'static str,
+    pub title: &'static str,
+    pub question: &'static str,
+    /// Where the definition is from.
+    pub source: &'static str,
+    pub takes: Takes,
+}
+
+/// What a method is run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// The model alone; a task adds to it.
+    Model,
+    /// One prompt; of a task set the first.
+    Prompt,
+    /// One prompt or a task set.
+    Prompts,
+    /// A list of texts.
+    Texts,
+    /// Nothing, not even a model.
+    Nothing,
+}
+
+/// What a method is run on.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    pub cases: Vec<Case>,
+    pub texts: Vec<String>,
+    /// What was left out of the cases.
+    pub notes: Vec<String>,
+}
+
+impl Method {
+    /// Every method with its default settings, in the order in which they are shown.
+    pub fn all() -> Vec<Self> {
+        vec![
+            Self::Atlas(atlas::Settings::default()),
+            Self::Lens(lens::Settings::default()),
+            Self::Attribute(attribution::Settings::default()),
+            Self::Sweep(ablation::Settings::default()),
+            Self::Patch(patching::Settings::default()),
+            Self::Icl(icl::Settings::default()),
+        ]
+    }
+
+    /// The method of a name, with its default settings.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all()
+            .into_iter()
+            .find(|method| method.about().name == name)
+    }
+
+    pub const fn about(&self) -> About {
+        let (name, title, question, source, takes) = match self {
+            Self::Atlas(_) => (
+                "atlas",
+                "Head atlas",
+                "What kind of head is each one?",
+                "TransformerLens head_detector; Olsson et al. 2022; Elhage et al. 2021",
+                Takes::Model,
+            ),
+            Self::Lens(_) => (
+                "lens",
+                "Logit lens",
+                "What would the model say after each layer?",
+                "nostalgebraist 2020",
+                Takes::Prompt,
+            ),
+            Self::Attribute(_) => (
+                "attribute",
+                "Logit attribution",
+                "Which parts add to the answer by themselves?",
+                "Elhage et al. 2021; Wang et al. 2022, section 3",
+                Takes::Prompt,
+            ),
+            Self::Sweep(_) => (
+                "sweep",
+                "Ablation sweep",
+                "What does the prediction lose without each part?",
+                "Wang et al. 2022; Michel et al. 2019",
+                Takes::Prompts,
+            ),
+            Self::Patch(_) => (
+                "patch",
+                "Activation patching",
+                "Which activation carries what tells A and B apart?",
+                "Meng et al. 2022; Heimersheim & Nanda 2024",
+                Takes::Prompts,
+            ),
+            Self::Icl(_) => (
+                "icl",
+                "In-context regression",
+                "How does attention learn linear regression in context?",
+                "He, Pan, Chen & Yang 2025",
+                Takes::Nothing,
+            ),
+        };
+        About {
+            name,
+            title,
+            question,
+            source,
+            takes,
+        }
+    }
+
+    pub fn fields(&mut self) -> Vec<Field<'_>> {
+        match self {
+            Self::Atlas(settings) => settings.fields(),
+            Self::Lens(settings) => settings.fields(),
+            Self::Attribute(settings) => settings.fields(),
+            Self::Sweep(settings) => settings.fields(),
+            Self::Patch(settings) => settings.fields(),
+            Self::Icl(settings) => settings.fields(),
+        }
+    }
+
+    /// About how many whole passes it runs over a prompt of `n_tokens`; `None` where that says nothing.
+    pub fn passes(&self, spec: &ModelSpec, n_tokens: usize) -> Option<f32> {
+        match self {
+            Self::Sweep(settings) => Some(settings.passes(spec, n_tokens)),
+            Self::Patch(settings) => Some(settings.passes(spec, n_tokens)),
+            _ => None,
+        }
+    }
+
+    /// Runs a method that takes no model.
+    pub fn run_alone(&self, progress: &mut dyn Progress) -> Option<Result<Report, AnalysisError>> {
+        match self {
+            Self::Icl(settings) => Some(icl::run(settings, progress)),
+            _ => None,
+        }
+    }
+
+    pub fn run(
+        &self,
+        engine: &mut Engine,
+        input: &Input,
+        progress: &mut dyn Progress,
+    ) -> Result<Report, AnalysisError> {
+        if let Some(report) = self.run_alone(progress) {
+            return report;
+        }
+        let first = || {
+            let case = input.cases.first();
+            case.ok_or_else(|| {
+                AnalysisError::needs(format!("{} needs a prompt", self.about().name))
+            })
+        };
+        let cases = &input.cases;
+        let mut report = match self {
+            Self::Atlas(settings) => atlas::atlas(engine, cases, settings, progress),
+            Self::Lens(settings) => lens::lens(engine, first()?, settings, progress),
+            Self::Attribute(settings) => {
+                attribution::attribute(engine, first()?, settings, progress)
+            }
+            Self::Sweep(settings) => ablation::sweep(engine, cases, settings, progress),
+            Self::Patch(settings) => patching::patch(engine, cases, settings, progress),
+            Self::Icl(settings) => icl::run(settings, progress),
+        }?;
+        report.notes.extend(input.notes.iter().cloned());
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_has_its_own_name_and_fields_that_read_back() {
+        let all = Method::all();
+        for (i, method) in all.iter().enumerate() {
+            let about = method.about();
+            assert!(
+                all[i + 1..]
+                    .iter()
+                    .all(|other| other.about().name != about.name)
+            );
+            assert_eq!(Method::named(about.name).as_ref(), Some(method));
+            assert!(about.question.ends_with('?'));
+            let mut copy = method.clone();
+            let mut names = Vec::new();
+            for mut field in copy.fields() {
+                let text = field.text();
+                field.set(&text).unwrap();
+                assert!(
+                    !field.help.is_empty() && !names.contains(&field.name),
+                    "{}",
+                    field.name
+                );
+                names.push(field.name);
+            }
+            assert_eq!(copy, *method);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The methods as commands: `atlas`, `lens`, `sweep`, … Their options are the fields of their settings, so that the window
+//! and the command line ask for the same things.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args as _, FromArgMatches as _};
+
+use super::CliError;
+use super::analysis_report::{Report, text};
+use super::args::{Asked, ComputeArgs, usage};
+use super::opened::{Opened, prepare};
+use super::progress::Progress;
+use crate::analysis::field::{Field, Value};
+use crate::analysis::method::{Input, Method, Takes};
+use crate::analysis::{self, Case, cases};
+use crate::task::{Draw, TaskSet};
+
+/// A text list may not be larger.
+const MOST_TEXT_BYTES: u64 = 64 << 20;
+
+/// The command of a method.
+pub(super) fn command(method: &Method) -> clap::Command {
+    let about = method.about();
+    let command = clap::Command::new(about.name)
+        .about(format!("{}: {}", about.title, about.question))
+        .after_help(format!("Source: {}", about.source));
+    let mut command = match about.takes {
+        Takes::Nothing => ComputeArgs::augment_args(command),
+        _ => Asked::augment_args(command),
+    };
+    if matches!(about.takes, Takes::Model | Takes::Prompt | Takes::Prompts) {
+        command = command.args([
+            Arg::new("task")
+                .long("task")
+                .value_name("NAME | FILE")
+                .help("A set of prompts with answers: a built-in one, or a file (CSV, JSON)")
+                .conflicts_with_all(["prompt", "ids", "contrast", "contrast_ids", "answers"]),
+            Arg::new("items")
+                .long("items")
+                .value_name("N")
+                .help("Prompts that are drawn of the set [default: 20 of a built-in one, all of a file]")
+                .value_parser(clap::value_parser!(u32).range(1..))
+                .requires("task"),
+            Arg::new("draw")
+                .long("draw")
+                .value_name("SEED")
+                .help("Seed of the draw [default: 0]")
+                .value_parser(clap::value_parser!(u64))
+                .requires("task"),
+        ]);
+    }
+    if about.takes == Takes::Texts {
+        command = command.arg(
+            Arg::new("texts")
+                .long("texts")
+                .value_name("FILE")
+                .help("Texts, one a line (.jsonl: its \"text\")")
+                .value_parser(clap::value_parser!(std::path::PathBuf)),
+        );
+    }
+    command = command.arg(
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("Prints JSON instead of tables"),
+    );
+    for field in method.clone().fields() {
+        command = command.arg(option(&field));
+    }
+    command
+}
+
+fn option(field: &Field<'_>) -> Arg {
+    let default = match field.text() {
+        text if text.is_empty() => String::new(),
+        text => format!(" [default: {text}]"),
+    };
+    let arg = Arg::new(field.name)
+        .long(field.name)
+        .help(format!("{}{default}", field.help))
+        .help_heading("Method")
+        .allow_hyphen_values(true);
+    match &field.value {
+        Value::Choice(choice) => arg
+            .value_name("NAME")
+            .value_parser(PossibleValuesParser::new(choice.options())),
+        Value::Flag(_) => arg.value_name("true|false"),
+        Value::Op(_) => arg.value_name("OP"),
+        Value::Positions(_) => arg.value_name("POS"),
+        Value::Heads(_) => arg.value_name("HEAD,…"),
+        Value::Count(..) | Value::MaybeCount(..) | Value::Seed(_) => arg.value_name("N"),
+        Value::Number(..) => arg.value_name("X"),
+    }
+}
+
+pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliError> {
+    for mut field in method.fields() {
+        if let Some(text) = matches.get_one::<String>(field.name) {
+            field
+                .set(text)
+                .map_err(|error| CliError::Usage(usage(&error)))?;
+        }
+    }
+    let is_json = matches.get_flag("json");
+    let mut shown = Shown(Progress::default());
+    if method.about().takes == Takes::Nothing {
+        prepare(&ComputeArgs::from_arg_matches(matches)?)?;
+        let started = Instant::now();
+        let report = method.run_alone(&mut shown);
+        let report = report
+            .context("the method takes a model")?
+            .map_err(anyhow::Error::from)?;
+        drop(shown);
+        return print(&Report::new(None, &report, &[], started), is_json);
+    }
+    let asked = Asked::from_arg_matches(matches)?;
+    let mut opened = Opened::new(&asked)?;
+    let input = input(&method, matches, &asked, &opened)?;
+    let started = Instant::now();
+    let report = method
+        .run(&mut opened.engine, &input, &mut shown)
+        .map_err(anyhow::Error::from)?;
+    drop(shown);
+    let report = Report::new(Some(&opened), &report, &opened.warnings, started);
+    print(&report, is_json)
+}
+
+fn print(report: &Report, is_json: bool) -> Result<(), CliError> {
+    if is_json {
+        println!("{}", serde_json::to_string(report).context("as JSON")?);
+    } else {
+        print!("{}", text(report));
+        for warning in &report.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+    Ok(())
+}
+
+/// What the method is run on.
+fn input(
+    method: &Method,
+    matches: &ArgMatches,
+    asked: &Asked,
+    opened: &Opened,
+) -> Result<Input, CliError> {
+    let about = method.about();
+    let mut input = Input::default();
+    if about.takes == Takes::Texts {
+        if let Some(path) = matches.get_one::<std::path::PathBuf>("texts") {
+            input.texts = texts(path)?;
+        }
+        return Ok(input);
+    }
+    let edits = &opened.resolved.spec.edits;
+    if !edits.is_empty() && about.takes != Takes::Prompt {
+        return Err(CliError::Usage(usage(&format!(
+            "{} makes edits of its own, on the unedited run: leave --edit away, or choose lens or attribute",
+            about.name
+        ))));
+    }
+    if let Some(task) = matches.get_one::<String>("task") {
+        let draw = Draw {
+            n: matches.get_one::<u32>("items").map(|n| *n as usize),
+            seed: matches.get_one::<u64>("draw").copied().unwrap_or(0),
+            ..Draw::default()
+        };
+        let set = TaskSet::open(task, &draw).map_err(anyhow::Error::from)?;
+        let bos = opened.session.experiment.bos;
+        let (cases, notes) =
+            cases::of_task(&set, opened.model_ref(), bos).map_err(anyhow::Error::from)?;
+        (input.cases, input.notes) = (cases, notes);
+    } else if about.takes != Takes::Model {
+        let mut case = Case::of_experiment(&opened.resolved);
+        case.spec.edits.clone_from(edits);
+        input.cases.push(case);
+    } else if let Some(option) = asked.experiment.first_given() {
+        return Err(CliError::Usage(usage(&format!(
+            "{} has texts of its own: {option} is not used; give prompts with --task",
+            about.name
+        ))));
+    }
+    Ok(input)
+}
+
+/// One text a line; of .jsonl the value of "text".
+fn texts(path: &Path) -> anyhow::Result<Vec<String>> {
+    let what = || format!("cannot read the texts: {}", path.display());
+    let bytes = std::fs::metadata(path).with_context(what)?.len();
+    anyhow::ensure!(
+        bytes <= MOST_TEXT_BYTES,
+        "the texts take more than 64 MiB: split them: {}",
+        path.display()
+    );
+    let text = std::fs::read_to_string(path).with_context(what)?;
+    let is_json = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let texts = lines
+        .map(|(i, line)| {
+            if !is_json {
+                return Ok(line.to_owned());
+            }
+            let value: serde_json::Value = serde_json::from_str(line)
+                .with_context(|| format!("line {} is no JSON: {}", i + 1, path.display()))?;
+            let text = value.get("text").and_then(serde_json::Value::as_str);
+            text.map(str::to_owned)
+                .with_context(|| format!("line {} has no \"text\": {}", i + 1, path.display()))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    anyhow::ensure!(!texts.is_empty(), "there is no text in {}", path.display());
+    Ok(texts)
+}
+
+/// The bar on stderr.
+struct Shown(Progress);
+
+impl analysis::Progress for Shown {
+    fn at(&mut self, fraction: f32, _so_far: Option<&analysis::Report>) -> bool {
+        self.0.show(fraction, "running");
+        true
+    }
+}
