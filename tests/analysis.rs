@@ -464,10 +464,12 @@ fn with_later_patterns_frozen_only_what_is_moved_changes() {
             )
             .unwrap();
         assert_ne!(frozen, total, "{name}");
-        // The same by hand: layer 1's pattern of an unedited prompt A, from a run in which prompt B is prompt A.
+        // The same by hand: later patterns of an unedited prompt A, from a run in which prompt B is prompt A.
         let mut edits = vec![edit];
-        for head in 0..model.spec.n_heads {
-            edits.push(format!("L1H{head}.pattern=resample").parse().unwrap());
+        for layer in 1..model.spec.n_layers {
+            let rows =
+                (0..model.spec.n_heads).map(|head| format!("L{layer}H{head}.pattern=resample"));
+            edits.extend(rows.map(|edit| edit.parse::<Edit>().unwrap()));
         }
         let spec = RunSpec {
             contrast: Some(IDS.as_slice().into()),

@@ -24,8 +24,8 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("session", &["colormap", "compute", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "mask", "pyramid"]),
-    ("worker", &["compute", "ids", "panics", "pyramid", "model", "experiment", "verify"]),
-    ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "edit", "model", "experiment", "verify", "figure", "session", "export", "render", "worker"]),
+    ("worker", &["compute", "ids", "panics", "prompt", "pyramid", "task", "model", "experiment", "verify", "analysis"]),
+    ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "worker"]),
     ("cli", &["colormap", "compute", "ids", "prompt", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "ui"]),
 ];
 

@@ -10,7 +10,7 @@ use headscope::ids::HeadId;
 use headscope::session::file::{self, Problem, Record, Saved};
 use headscope::session::replay::{Numbers, PatternSample, SideNumbers, TokenLogit};
 use headscope::session::{
-    BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Session, Shown, View,
+    BosRule, Continuation, EditRow, Experiment, Lab, Prompt, ReadPosition, Session, Shown, View,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -64,6 +64,14 @@ fn full() -> Saved {
         experiment,
         view,
         notes: "notes".into(),
+        lab: Some(Lab {
+            method: "sweep".into(),
+            settings: vec![("metric".into(), "kl".into())],
+            task: Some("ioi".into()),
+            items: Some(8),
+            draw: 3,
+            texts: Some("texts.txt".into()),
+        }),
         layout: Some(serde_json::json!({"root": [1, null, "x"]})),
     };
     let numbers = Numbers {
@@ -174,6 +182,21 @@ fn version_2_opens_with_its_step() {
 }
 
 #[test]
+fn version_3_opens_with_its_method() {
+    let Saved { session, .. } = file::open(&fixture("v3.headscope.json")).unwrap();
+    let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let lab = Lab {
+        method: "sweep".into(),
+        settings: vec![setting("metric", "kl"), setting("over", "layers")],
+        task: Some("ioi".into()),
+        items: Some(12),
+        draw: 7,
+        texts: None,
+    };
+    assert_eq!(session.lab, Some(lab));
+}
+
+#[test]
 fn a_short_session_has_defaults_for_what_it_leaves_away() {
     let text = r#"{"version":1,"model":{"source":"demo"},"prompt":{"text":"A B"},"edits":[{"edit":"9.6=zero"}]}"#;
     let saved = file::decode(text, None).unwrap();
@@ -253,9 +276,9 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
         (r#"{"weight_map":{}}"#.into(), &["no \"version\""]),
         (
             change("\"version\": 1", "\"version\": 7"),
-            &["newer Headscope (version 7; this one reads up to 2): update"],
+            &["newer Headscope (version 7; this one reads up to 3): update"],
         ),
-        (r#"{"version":3,"anything":{}}"#.into(), &["version 3"]),
+        (r#"{"version":4,"anything":{}}"#.into(), &["version 4"]),
         (
             change("\"version\": 1", "\"version\": 0"),
             &["version 0 was never written"],

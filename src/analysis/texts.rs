@@ -1,5 +1,7 @@
 //! Texts that scores are taken on: seeded random repeats, and plain prose.
 
+use std::path::{Path, PathBuf};
+
 use rand::seq::index::sample;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -78,4 +80,118 @@ pub fn prose(model: &Model) -> Option<Vec<u32>> {
     let mut ids = tokenizer.encode(PROSE, BosRule::Auto).ok()?;
     ids.truncate(model.spec.n_ctx);
     (ids.len() > 1).then_some(ids)
+}
+
+/// A list of texts is not larger.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Why a list of texts cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TextsError {
+    #[error("cannot read the texts: {source}: {path}", path = path.display())]
+    Io {
+        source: std::io::Error,
+        path: PathBuf,
+    },
+    #[error("the texts take more than 64 MiB: split them: {path}", path = path.display())]
+    TooLarge { path: PathBuf },
+    #[error("line {line} is no JSON with a \"text\": {path}", path = path.display())]
+    NoText { line: usize, path: PathBuf },
+    #[error("there is no text in {path}", path = path.display())]
+    Empty { path: PathBuf },
+}
+
+/// The texts of a file, one a line; of `.jsonl` the value of `"text"`. Empty lines are left out.
+pub fn read(path: &Path) -> Result<Vec<String>, TextsError> {
+    let io = |source| TextsError::Io {
+        source,
+        path: path.to_owned(),
+    };
+    if std::fs::metadata(path).map_err(io)?.len() > MOST_BYTES {
+        return Err(TextsError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    let all = std::fs::read_to_string(path).map_err(io)?;
+    let is_json = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
+    let mut texts = Vec::new();
+    for (i, line) in all.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        if !is_json {
+            texts.push(line.to_owned());
+            continue;
+        }
+        let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
+        let text = value.as_ref().and_then(|value| value.get("text")?.as_str());
+        texts.push(text.map(str::to_owned).ok_or_else(|| TextsError::NoText {
+            line: i + 1,
+            path: path.to_owned(),
+        })?);
+    }
+    if texts.is_empty() {
+        return Err(TextsError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::demo;
+    use crate::model::load::{Unreported, open};
+
+    #[test]
+    fn repeats_are_the_same_random_tokens_again() {
+        let model = open(demo::NAME, &mut Unreported).unwrap();
+        let repeats = Repeats::draw(&model, 20, 3, 5);
+        assert_eq!(repeats, Repeats::draw(&model, 20, 3, 5));
+        assert_ne!(repeats, Repeats::draw(&model, 20, 3, 6));
+        assert_eq!((repeats.front, repeats.ids.len()), (1, 61));
+        let round = &repeats.ids[1..21];
+        assert_eq!((round, round), (&repeats.ids[21..41], &repeats.ids[41..]));
+        let mut different = round.to_vec();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), 20, "each token has one earlier occurrence");
+        let middling = Repeats::of_middling_tokens(&model, 20, 2, 5);
+        let edge = (model.spec.n_vocab as f64 * EDGE) as u32;
+        let inside = edge..model.spec.n_vocab as u32 - edge;
+        assert!(middling.ids[1..].iter().all(|id| inside.contains(id)));
+        assert_eq!(round_length(&model, 2, usize::MAX), 63);
+        assert_eq!(round_length(&model, 2, 50), 50);
+    }
+
+    #[test]
+    fn texts_are_read_line_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        assert_eq!(
+            read(&write("a.txt", "one\n\n two\n")).unwrap(),
+            ["one", " two"]
+        );
+        let jsonl = write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": 2}\n");
+        let error = read(&jsonl).unwrap_err().to_string();
+        assert!(
+            error.contains("line 2") && error.contains("a.jsonl"),
+            "{error}"
+        );
+        assert!(matches!(
+            read(&write("b.txt", "\n")),
+            Err(TextsError::Empty { .. })
+        ));
+        assert!(matches!(
+            read(Path::new("/none")),
+            Err(TextsError::Io { .. })
+        ));
+    }
 }

@@ -1,7 +1,6 @@
 //! The methods as commands: `atlas`, `lens`, `sweep`, … Their options are the fields of their settings, so that the window
 //! and the command line ask for the same things.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -17,9 +16,6 @@ use crate::analysis::field::{Field, Value};
 use crate::analysis::method::{Input, Method, Takes};
 use crate::analysis::{self, Case, cases};
 use crate::task::{Draw, TaskSet};
-
-/// A text list may not be larger.
-const MOST_TEXT_BYTES: u64 = 64 << 20;
 
 /// The command of a method.
 pub(super) fn command(method: &Method) -> clap::Command {
@@ -151,7 +147,7 @@ fn input(
     let mut input = Input::default();
     if about.takes == Takes::Texts {
         if let Some(path) = matches.get_one::<std::path::PathBuf>("texts") {
-            input.texts = texts(path)?;
+            input.texts = analysis::texts::read(path).map_err(anyhow::Error::from)?;
         }
         return Ok(input);
     }
@@ -184,39 +180,6 @@ fn input(
         ))));
     }
     Ok(input)
-}
-
-/// One text a line; of .jsonl the value of "text".
-fn texts(path: &Path) -> anyhow::Result<Vec<String>> {
-    let what = || format!("cannot read the texts: {}", path.display());
-    let bytes = std::fs::metadata(path).with_context(what)?.len();
-    anyhow::ensure!(
-        bytes <= MOST_TEXT_BYTES,
-        "the texts take more than 64 MiB: split them: {}",
-        path.display()
-    );
-    let text = std::fs::read_to_string(path).with_context(what)?;
-    let is_json = path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"));
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
-    let texts = lines
-        .map(|(i, line)| {
-            if !is_json {
-                return Ok(line.to_owned());
-            }
-            let value: serde_json::Value = serde_json::from_str(line)
-                .with_context(|| format!("line {} is no JSON: {}", i + 1, path.display()))?;
-            let text = value.get("text").and_then(serde_json::Value::as_str);
-            text.map(str::to_owned)
-                .with_context(|| format!("line {} has no \"text\": {}", i + 1, path.display()))
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    anyhow::ensure!(!texts.is_empty(), "there is no text in {}", path.display());
-    Ok(texts)
 }
 
 /// The bar on stderr.

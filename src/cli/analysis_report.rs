@@ -36,7 +36,7 @@ pub(super) struct Report {
     pub(super) warnings: Vec<String>,
     timing_ms: f64,
     #[serde(skip)]
-    report: analysis::Report,
+    found: analysis::Report,
 }
 
 impl Report {
@@ -79,7 +79,7 @@ impl Report {
             notes: report.notes.clone(),
             warnings: warnings.to_vec(),
             timing_ms: started.elapsed().as_secs_f64() * 1e3,
-            report: report.clone(),
+            found: report.clone(),
         }
     }
 }
@@ -139,7 +139,7 @@ pub(super) fn text(report: &Report) -> String {
 }
 
 fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
-    let found = &report.report;
+    let found = &report.found;
     if let Some(model) = &report.model {
         writeln!(out, "{}", model_line(model))?;
     }

@@ -13,7 +13,7 @@ use crate::edit::ParseEditError;
 use crate::ids::ParseHeadError;
 
 /// The newest version that this program reads. It writes the oldest that has room for a session.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// How the names of session files end.
 pub const SUFFIX: &str = ".headscope.json";

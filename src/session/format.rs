@@ -2,16 +2,19 @@
 //!
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
 //! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version; a session that
-//! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`.
+//! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`, version 3 `"lab"`.
 //! A key that is written only where it says more than its absence needs no version (`"dtype"`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::file::{Problem, Record, Saved, within};
 use super::replay::{self, Numbers};
-use super::{BosRule, Continuation, EditRow, Experiment, Prompt, ReadPosition, Shown, View, paths};
+use super::{
+    BosRule, Continuation, EditRow, Experiment, Lab, Prompt, ReadPosition, Shown, View, paths,
+};
 use crate::colormap::Colormap;
 use crate::compute::Dtype;
 use crate::edit::Edit;
@@ -48,6 +51,9 @@ pub(super) struct Session {
     view: ViewOptions,
     #[serde(default)]
     notes: String,
+    /// Absent where no method is set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lab: Option<LabSetup>,
     #[serde(default)]
     layout: Option<serde_json::Value>,
     #[serde(default)]
@@ -87,6 +93,23 @@ struct PromptText {
     /// The tokens when it was saved, beginning-of-text counted.
     #[serde(default)]
     ids: Option<Vec<u32>>,
+}
+
+/// A method and its settings, in the words of the command line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabSetup {
+    method: String,
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    items: Option<usize>,
+    #[serde(default)]
+    draw: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    texts: Option<String>,
 }
 
 /// Tokens after prompt A, and how many of them the text has.
@@ -258,6 +281,7 @@ impl Session {
             experiment,
             view,
             notes,
+            lab,
             layout,
         } = session;
         let Experiment {
@@ -275,7 +299,11 @@ impl Session {
             step: continuation.step,
         });
         Self {
-            version: if continuation.is_some() { 2 } else { 1 },
+            version: match (lab, &continuation) {
+                (Some(_), _) => 3,
+                (None, Some(_)) => 2,
+                (None, None) => 1,
+            },
             model: Model {
                 source: stored_model(model, folder),
                 name: record.map(|record| record.model_name.clone()),
@@ -308,6 +336,7 @@ impl Session {
             continuation,
             view: ViewOptions::from_live(view),
             notes: notes.clone(),
+            lab: lab.as_ref().map(LabSetup::from_live),
             layout: layout.clone(),
             numbers: record
                 .and_then(|record| record.numbers.as_ref())
@@ -355,6 +384,7 @@ impl Session {
             continuation,
             view,
             notes,
+            lab,
             layout,
             numbers,
         } = self;
@@ -416,9 +446,50 @@ impl Session {
             },
             view: view.into_live()?,
             notes,
+            lab: lab.map(LabSetup::into_live),
             layout,
         };
         Ok(Saved { session, record })
+    }
+}
+
+impl LabSetup {
+    fn from_live(lab: &Lab) -> Self {
+        let Lab {
+            method,
+            settings,
+            task,
+            items,
+            draw,
+            texts,
+        } = lab.clone();
+        Self {
+            method,
+            settings: settings.into_iter().collect(),
+            task,
+            items,
+            draw,
+            texts,
+        }
+    }
+
+    fn into_live(self) -> Lab {
+        let Self {
+            method,
+            settings,
+            task,
+            items,
+            draw,
+            texts,
+        } = self;
+        Lab {
+            method,
+            settings: settings.into_iter().collect(),
+            task,
+            items,
+            draw,
+            texts,
+        }
     }
 }
 

@@ -30,8 +30,26 @@ pub struct Session {
     pub experiment: Experiment,
     pub view: View,
     pub notes: String,
+    /// The method that is set up in the Lab.
+    pub lab: Option<Lab>,
     /// The arrangement of the panels, as the window wrote it. Opaque here.
     pub layout: Option<serde_json::Value>,
+}
+
+/// A method, and what it is run on: names and values as the command line has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lab {
+    pub method: String,
+    /// The settings that differ from the method's defaults.
+    pub settings: Vec<(String, String)>,
+    /// A task set's name or file; without one, the session's prompt.
+    pub task: Option<String>,
+    /// How many items are drawn of the set.
+    pub items: Option<usize>,
+    /// Seed of the draw.
+    pub draw: u64,
+    /// A file of texts, one a line.
+    pub texts: Option<String>,
 }
 
 /// How the results are looked at.
@@ -100,6 +118,7 @@ impl Session {
             experiment,
             view: View::default(),
             notes: String::new(),
+            lab: None,
             layout: None,
         }
     }

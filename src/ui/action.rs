@@ -7,7 +7,7 @@ use super::focus::Item;
 use crate::edit::Edit;
 use crate::experiment::Side;
 use crate::ids::HeadId;
-use crate::session::{BosRule, Continuation, Prompt, ReadPosition, View};
+use crate::session::{BosRule, Continuation, Lab, Prompt, ReadPosition, View};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -69,6 +69,13 @@ pub enum Action {
     /// How many tokens are generated.
     SetTextLength(usize),
     SetView(View),
+    /// Sets a method up in the Lab.
+    SetLab(Lab),
+    /// Runs a method.
+    Analyse(Lab),
+    StopMethod,
+    /// Opens an entry of the gallery, and runs its method.
+    OpenGallery(usize),
     SetNotes(String),
     Hover(Item),
 

@@ -7,6 +7,7 @@ use super::action::Action;
 use super::app::App;
 use super::changes;
 use super::command::Command;
+use super::gallery;
 use super::layout::Layout;
 use super::loading;
 use super::notifications::Level;
@@ -59,9 +60,17 @@ impl App {
             Action::StepTo { side, step } => self.step_to(side, step),
             Action::SetTextLength(n_tokens) => self.ui.text.n_tokens = n_tokens,
             Action::SetView(view) => self.work.session.view = view,
+            Action::SetLab(lab) => self.work.session.lab = Some(lab),
+            Action::Analyse(lab) => self.analyse(&lab),
+            Action::StopMethod => self.stop_method(),
             Action::SetNotes(notes) => self.work.session.notes = notes,
             Action::Hover(item) => self.ui.focus.set(item),
-            Action::OpenModel(_) | Action::OpenSession(_) if self.must_ask() => self.ask(action),
+            Action::OpenModel(_) | Action::OpenSession(_) | Action::OpenGallery(_)
+                if self.must_ask() =>
+            {
+                self.ask(action);
+            }
+            Action::OpenGallery(index) => self.open_gallery(index),
             Action::OpenModel(source) => self.load(source, Dtype::default(), Opening::Model),
             Action::OpenSession(path) => self.open_session(&path),
             Action::SaveSession(path) => {
@@ -155,6 +164,24 @@ impl App {
         }
     }
 
+    /// The session of an entry, whose method runs once its prompt has.
+    fn open_gallery(&mut self, index: usize) {
+        let Some(entry) = gallery::ENTRIES.get(index) else {
+            return;
+        };
+        let mut session = entry.session();
+        session.layout.clone_from(&self.work.session.layout);
+        self.show_session(Opened {
+            saved: Saved {
+                session,
+                record: None,
+            },
+            file: None,
+            recovered: false,
+        });
+        self.analyse_next = true;
+    }
+
     fn open_session(&mut self, path: &Path) {
         match file::open(path) {
             Ok(saved) => self.show_session(Opened {
@@ -209,6 +236,7 @@ impl App {
             event => {
                 self.results.live.apply(&event);
                 self.results.text.apply(&event);
+                self.results.lab.apply(&event);
             }
         }
     }

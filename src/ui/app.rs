@@ -13,6 +13,7 @@ use super::menus;
 use super::results::Results;
 use super::state::{Drag, UiState};
 use super::theme;
+use super::views;
 use super::welcome::FirstSteps;
 use super::work::Work;
 use crate::model::Model;
@@ -44,6 +45,8 @@ pub struct App {
     pub(super) recovered: Vec<Recovered>,
     /// What the user asked for before saving came first.
     pub(super) after_save: Option<Action>,
+    /// The method that the session has set up is run as soon as its prompt is.
+    pub(super) analyse_next: bool,
     /// The user has agreed to lose unsaved work.
     pub(super) may_discard: bool,
     /// The window is about to close.
@@ -119,6 +122,7 @@ impl App {
             replay: None,
             recovered,
             after_save: None,
+            analyse_next: false,
             may_discard: false,
             is_closing: false,
         }
@@ -178,6 +182,7 @@ impl App {
         self.want();
         self.results.want_check();
         self.want_text();
+        self.analyse_when_ready();
         self.compare();
         if self.ui.layout.take_changed() {
             self.work.session.layout = self.ui.layout.to_value();
@@ -194,6 +199,17 @@ impl App {
         let looked_at = &session.view.selection;
         self.results
             .want(&session.experiment, folder.as_deref(), looked_at);
+    }
+
+    /// Runs what a gallery's entry is about, once its prompt has run.
+    fn analyse_when_ready(&mut self) {
+        if self.analyse_next && self.results.live.complete && self.results.resolved().is_some() {
+            self.analyse_next = false;
+            if let Some(lab) = self.work.session.lab.clone() {
+                self.ui.layout.open(views::lab::pane_of(&lab));
+                self.analyse(&lab);
+            }
+        }
     }
 
     fn install_settings(&self, ctx: &egui::Context) {

@@ -33,6 +33,7 @@ pub(super) struct Availability {
     has_bos_rule: bool,
     can_generate: bool,
     is_generating: bool,
+    is_analysing: bool,
     has_text: bool,
     /// Generated tokens that are part of the text, and those that there are to step to.
     steps: (usize, usize),
@@ -68,6 +69,7 @@ impl Availability {
                 .as_ref()
                 .is_some_and(|model| model.spec.is_causal() && model.spec.head == Head::NextToken),
             is_generating: !app.results.text.stopped && !app.results.text.is_complete(),
+            is_analysing: app.results.lab.running.is_some(),
             has_text: app.ui.text.open,
             steps: app.steps(),
             has_bos_rule: app
@@ -95,6 +97,7 @@ impl Availability {
             Command::BosAlways | Command::BosNever => self.has_bos_rule,
             Command::Generate => self.can_generate,
             Command::StopGenerating => self.is_generating,
+            Command::StopMethod => self.is_analysing,
             Command::CloseText => self.has_text,
             Command::NextGenerated => self.steps.0 < self.steps.1,
             Command::PreviousGenerated | Command::BackToPrompt => self.steps.0 > 0,

@@ -64,6 +64,8 @@ pub enum Command {
     CycleColormap,
     CycleDiverging,
     TogglePane(Pane),
+    Gallery,
+    StopMethod,
     ResetLayout,
     CycleTheme,
     ZoomIn,
@@ -106,6 +108,7 @@ impl Command {
         }
         all.extend([
             C::OpenSession,
+            C::Gallery,
             C::Save,
             C::SaveAs,
             C::Restore,
@@ -137,6 +140,7 @@ impl Command {
             C::BackToPrompt,
             C::StopGenerating,
             C::CloseText,
+            C::StopMethod,
             C::NextHead,
             C::PreviousHead,
             C::NextLayer,
@@ -179,6 +183,8 @@ impl Command {
             Self::ComputeIn(dtype) => return format!("Compute in {dtype}"),
             Self::ComputeOn(device) => return format!("Compute on {device}"),
             Self::OpenSession => "Open session…",
+            Self::Gallery => "Gallery…",
+            Self::StopMethod => "Stop the method",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
             Self::SaveAs => "Save session as…",
@@ -260,6 +266,8 @@ impl Command {
                 "Where matrices lie and are multiplied; compared with the CPU first"
             }
             Self::OpenSession => "A .headscope.json file; it is run again and compared",
+            Self::Gallery => "Ready sessions: each shows what a method is for",
+            Self::StopMethod => "Ends the method that is running in the Lab",
             Self::CancelLoad => "Keeps the model that is open",
             Self::Save => "Prompts, edits, selection, panels and the numbers on screen",
             Self::SaveAs => "Under another name",
@@ -382,6 +390,8 @@ impl Command {
             | Self::BosNever
             | Self::StopGenerating
             | Self::CloseText
+            | Self::Gallery
+            | Self::StopMethod
             | Self::ResetLayout
             | Self::FirstSteps
             | Self::Restore
@@ -400,9 +410,12 @@ impl Command {
             | Self::Verify => (Menu::File, 0),
             Self::ComputeIn(_) => (Menu::Compute, 0),
             Self::ComputeOn(_) => (Menu::Compute, 1),
-            Self::OpenSession | Self::Save | Self::SaveAs | Self::Restore | Self::DropRecovered => {
-                (Menu::File, 1)
-            }
+            Self::OpenSession
+            | Self::Gallery
+            | Self::Save
+            | Self::SaveAs
+            | Self::Restore
+            | Self::DropRecovered => (Menu::File, 1),
             Self::Export(..) => (Menu::Export, 0),
             Self::Screenshot => (Menu::Export, 1),
             Self::CancelLoad | Self::Quit => (Menu::File, 2),
@@ -414,6 +427,7 @@ impl Command {
             Self::Generate
             | Self::StopGenerating
             | Self::CloseText
+            | Self::StopMethod
             | Self::NextGenerated
             | Self::PreviousGenerated
             | Self::BackToPrompt => (Menu::Edit, 5),

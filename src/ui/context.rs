@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::action::{Action, ActionQueue};
 use super::focus::Focus;
+use super::lab::LabResults;
 use super::theme::Theme;
 use crate::experiment::resolve::Resolved;
 use crate::model::Model;
@@ -17,6 +18,7 @@ pub struct ViewContext<'a> {
     /// `None` while the prompt cannot be resolved; the reason is shown under the prompt.
     pub resolved: Option<&'a Resolved>,
     pub live: &'a Live,
+    pub lab: &'a LabResults,
     pub focus: &'a Focus,
     pub theme: &'a Theme,
     pub backend: &'a Backend,

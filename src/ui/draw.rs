@@ -203,6 +203,7 @@ impl App {
             session: &self.work.session,
             resolved: self.results.resolved(),
             live: &self.results.live,
+            lab: &self.results.lab,
             focus: &self.ui.focus,
             theme,
             backend: &self.backend,

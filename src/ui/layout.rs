@@ -20,16 +20,20 @@ pub enum Pane {
     Interventions,
     Head,
     Readout,
+    Atlas,
+    Lab,
 }
 
 impl Pane {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Heads,
         Self::Attention,
         Self::Arcs,
         Self::Interventions,
         Self::Head,
         Self::Readout,
+        Self::Atlas,
+        Self::Lab,
     ];
 
     pub const fn title(self) -> &'static str {
@@ -40,6 +44,8 @@ impl Pane {
             Self::Interventions => "Interventions",
             Self::Head => "Head",
             Self::Readout => "Readout",
+            Self::Atlas => "Head atlas",
+            Self::Lab => "Lab",
         }
     }
 
@@ -52,6 +58,8 @@ impl Pane {
             Self::Interventions => egui::Key::Num4,
             Self::Head => egui::Key::Num5,
             Self::Readout => egui::Key::Num6,
+            Self::Atlas => egui::Key::Num7,
+            Self::Lab => egui::Key::Num8,
         }
     }
 }
@@ -82,8 +90,8 @@ impl Default for Layout {
             let ids = panes.iter().map(|pane| tiles.insert_pane(*pane)).collect();
             tiles.insert_tab_tile(ids)
         };
-        let heads = tabs(&[Pane::Heads]);
-        let maps = tabs(&[Pane::Attention, Pane::Arcs]);
+        let heads = tabs(&[Pane::Heads, Pane::Atlas]);
+        let maps = tabs(&[Pane::Attention, Pane::Arcs, Pane::Lab]);
         let interventions = tabs(&[Pane::Interventions]);
         let head = tabs(&[Pane::Head]);
         let readout = tabs(&[Pane::Readout]);
@@ -121,7 +129,8 @@ impl Layout {
     /// Reads what [`Layout::to_value`] wrote; `None` for anything that would not draw every panel once.
     pub fn from_value(value: &serde_json::Value) -> Option<Self> {
         let saved = Saved::deserialize(value).ok()?;
-        let tree = Tree::new(egui::Id::unique(TREE_ID), saved.root, saved.tiles);
+        let mut tree = Tree::new(egui::Id::unique(TREE_ID), saved.root, saved.tiles);
+        adopt_newer(&mut tree);
         (saved.version == VERSION && is_sound(&tree)).then_some(Self {
             tree,
             changed: false,
@@ -163,6 +172,17 @@ impl Layout {
         self.changed = true;
     }
 
+    /// Brings a panel to the front.
+    pub fn open(&mut self, pane: Pane) {
+        if let Some(id) = self.tree.tiles.find_pane(&pane)
+            && !self.tree.active_tiles().contains(&id)
+        {
+            self.tree.set_visible(id, true);
+            self.tree.make_active(|tile, _| tile == id);
+            self.changed = true;
+        }
+    }
+
     pub fn show(&mut self, cx: &ViewContext<'_>, states: &mut States, ui: &mut egui::Ui) {
         let mut docking = Docking {
             cx,
@@ -171,6 +191,20 @@ impl Layout {
         };
         self.tree.ui(&mut docking, ui);
         self.changed |= docking.edited;
+    }
+}
+
+/// Panels that were not there when a layout was saved come beside the one that they belong to.
+fn adopt_newer(tree: &mut Tree<Pane>) {
+    for (pane, beside) in [(Pane::Atlas, Pane::Heads), (Pane::Lab, Pane::Attention)] {
+        let tiles = &mut tree.tiles;
+        let home = tiles.find_pane(&beside).and_then(|id| tiles.parent_of(id));
+        if let (None, Some(home)) = (tiles.find_pane(&pane), home) {
+            let id = tiles.insert_pane(pane);
+            if let Some(Tile::Container(container)) = tiles.get_mut(home) {
+                container.add_child(id);
+            }
+        }
     }
 }
 
@@ -222,6 +256,8 @@ impl egui_tiles::Behavior<Pane> for Docking<'_, '_> {
                 }
                 Pane::Head => views::head::show(cx, &mut states.head, ui),
                 Pane::Readout => views::readout::show(cx, &mut states.readout, ui),
+                Pane::Atlas => views::atlas::show(cx, &mut states.atlas, ui),
+                Pane::Lab => views::lab::show(cx, &mut states.lab, ui),
             }
         });
         UiResponse::None

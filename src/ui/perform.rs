@@ -122,6 +122,8 @@ impl App {
                 self.work.session.view.diverging = next;
                 self.settings.diverging = next;
             }
+            Command::Gallery => self.ui.sheet = Some(Sheet::Gallery),
+            Command::StopMethod => self.stop_method(),
             Command::TogglePane(pane) => self.ui.layout.toggle(pane),
             Command::ResetLayout => {
                 self.ui.layout = Layout::default();

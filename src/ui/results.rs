@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::lab::LabResults;
 use super::verdict::Checking;
 use crate::experiment::resolve::{Resolved, resolve};
 use crate::experiment::{Outcome, Pass};
@@ -33,6 +34,7 @@ pub(super) struct Results {
     pub worker: Worker,
     pub live: Live,
     pub text: LiveText,
+    pub lab: LabResults,
     pub model: Option<Arc<Model>>,
     pub load: Load,
     pub checking: Checking,
@@ -55,6 +57,7 @@ impl Results {
             worker,
             live: Live::default(),
             text: LiveText::default(),
+            lab: LabResults::default(),
             model: None,
             load: Load::default(),
             checking: Checking::default(),
@@ -67,6 +70,8 @@ impl Results {
     pub(super) fn set_model(&mut self, model: Arc<Model>) {
         self.live.reset(model.spec.n_layers);
         self.forget_text();
+        self.worker.cancel_method();
+        self.lab.forget();
         self.model = Some(model);
         self.load = Load::Idle;
         self.checking = Checking::default();

@@ -2,6 +2,7 @@
 
 use super::action::Action;
 use super::command::Command;
+use super::gallery::ENTRIES;
 use super::theme::{Theme, space};
 use crate::model::hub::HubId;
 
@@ -10,6 +11,8 @@ use crate::model::hub::HubId;
 pub(super) enum Sheet {
     Keyboard,
     About,
+    /// Ready sessions.
+    Gallery,
     /// A model of the hub, by its id as far as it is typed.
     Hub {
         id: String,
@@ -45,6 +48,7 @@ pub(super) fn show(sheet: &mut Sheet, theme: &Theme, ctx: &egui::Context) -> Opt
                 about(ui);
                 close_button(ui, &mut answer);
             }
+            Sheet::Gallery => answer = gallery(theme, ui),
             Sheet::Hub { id, is_new } => answer = hub(id, is_new, theme, ui),
             Sheet::Unsaved { then } => answer = unsaved(then, theme, ui),
         });
@@ -99,6 +103,47 @@ fn about(ui: &mut egui::Ui) {
     ui.add_space(space::S);
     ui.weak("Under the MIT licence or the Apache licence 2.0, as you choose");
     ui.weak("The colour maps, fonts and libraries inside keep their own licences");
+}
+
+/// An entry a row; a click opens it.
+fn gallery(theme: &Theme, ui: &mut egui::Ui) -> Option<Answer> {
+    let mut answer = None;
+    ui.set_width(520.0);
+    ui.heading("Gallery");
+    ui.weak("Ready sessions: each opens a prompt or a task and runs a method on it");
+    ui.add_space(space::S);
+    egui::ScrollArea::vertical()
+        .max_height(ui.ctx().content_rect().height() * 0.65)
+        .show(ui, |ui| {
+            for (i, entry) in ENTRIES.iter().enumerate() {
+                let frame = egui::Frame::new()
+                    .fill(theme.surface)
+                    .corner_radius(space::RADIUS)
+                    .inner_margin(space::S);
+                frame.show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    ui.horizontal(|ui| {
+                        ui.strong(entry.title);
+                        ui.weak(format!("{} on {}", entry.method, entry.model));
+                        let right = egui::Layout::right_to_left(egui::Align::Center);
+                        ui.with_layout(right, |ui| {
+                            let button = ui.button("Open");
+                            button.widget_info(|| {
+                                let name = format!("Open {}", entry.title);
+                                egui::WidgetInfo::labeled(egui::Role::Button, true, name)
+                            });
+                            if button.clicked() {
+                                answer = Some(Answer::Do(Action::OpenGallery(i)));
+                            }
+                        });
+                    });
+                    ui.label(entry.text);
+                });
+                ui.add_space(space::XS);
+            }
+        });
+    close_button(ui, &mut answer);
+    answer
 }
 
 /// Nothing is sent while the id is typed.

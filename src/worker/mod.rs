@@ -4,12 +4,14 @@
 //! The window submits what it wants now ([`Worker::submit`]); a newer request replaces a waiting one and stops a running
 //! one at its next layer. Results come back as [`Event`]s, folded into [`Live`], which is what the views read.
 
+mod lab;
 mod live;
 mod mailbox;
 mod text;
 mod threads;
 mod writer;
 
+pub use lab::LabInput;
 pub use live::{Live, LiveLayer, LivePass};
 pub use text::{LineState, LiveLine, LiveText, TextId, TextToken};
 pub use threads::Wake;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use self::lab::LabRequest;
 use self::mailbox::Mailbox;
 use self::threads::{LoadRequest, Outbox, RunRequest};
 use self::writer::TextRequest;
 
+use crate::analysis::{Method, Report as MethodReport};
 use crate::compute::Compute;
 use crate::experiment::{LayerMaps, RunSpec, Side};
 use crate::ids::HeadId;
@@ -33,6 +37,10 @@ use crate::verify::Report;
 /// Number of a submitted request; newer is greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
+
+/// Number of a method that was asked for; newer is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabId(pub u64);
 
 /// What the worker tells the window.
 #[derive(Debug)]
@@ -108,10 +116,30 @@ pub enum Event {
         side: Side,
         message: String,
     },
+    LabProgress {
+        lab: LabId,
+        /// 0 to 1.
+        fraction: f32,
+        /// What the method has found by now, where something is.
+        so_far: Option<Arc<MethodReport>>,
+    },
+    LabDone {
+        lab: LabId,
+        report: Arc<MethodReport>,
+        millis: f64,
+    },
+    LabFailed {
+        lab: LabId,
+        message: String,
+    },
+    /// The method was stopped, by the user or for a newer one.
+    LabStopped {
+        lab: LabId,
+    },
 }
 
-/// The window's handle on the background threads. One runs experiments, one loads models, one checks them; they live as long
-/// as it.
+/// The window's handle on the background threads. One runs experiments, one loads models, one checks them,
+/// one runs methods; they live as long as it.
 #[derive(Debug)]
 pub struct Worker {
     next: u64,
@@ -119,6 +147,7 @@ pub struct Worker {
     texts: Arc<Mailbox<TextRequest>>,
     loads: Arc<Mailbox<LoadRequest>>,
     checks: Arc<Mailbox<Arc<Model>>>,
+    labs: Arc<Mailbox<LabRequest>>,
     events: Receiver<Event>,
 }
 
@@ -139,13 +168,15 @@ impl Worker {
         let texts = Arc::new(Mailbox::default());
         let loads = Arc::new(Mailbox::default());
         let checks = Arc::new(Mailbox::default());
-        threads::start(outbox, &runs, &texts, &loads, &checks, hub)?;
+        let labs = Arc::new(Mailbox::default());
+        threads::start(outbox, &runs, &texts, &loads, &checks, &labs, hub)?;
         Ok(Self {
             next: 0,
             runs,
             texts,
             loads,
             checks,
+            labs,
             events,
         })
     }
@@ -188,6 +219,24 @@ impl Worker {
         self.checks.put(Arc::clone(model));
     }
 
+    /// Asks for a method; one that is running stops. `model` is `None` for a method that takes none.
+    pub fn analyse(&mut self, model: Option<&Arc<Model>>, method: Method, on: LabInput) -> LabId {
+        self.next += 1;
+        let lab = LabId(self.next);
+        self.labs.put(LabRequest {
+            lab,
+            model: model.cloned(),
+            method,
+            on,
+        });
+        lab
+    }
+
+    /// No method is wanted any more.
+    pub fn cancel_method(&mut self) {
+        self.labs.cancel();
+    }
+
     /// Asks for up to `n_tokens` after a prompt, without its edits and with them; it replaces any that is waiting or
     /// under way. It is generated while no run is wanted: a run goes first, and the text goes on after it.
     pub fn write(&mut self, model: &Arc<Model>, spec: Arc<RunSpec>, n_tokens: usize) -> TextId {
@@ -224,5 +273,6 @@ impl Drop for Worker {
         self.texts.close();
         self.loads.close();
         self.checks.close();
+        self.labs.close();
     }
 }

@@ -1,4 +1,4 @@
-//! The three threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer catches panics: those of a
+//! The threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer catches panics: those of a
 //! library on a damaged file.)
 
 use std::collections::HashMap;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::lab::{LabRequest, run_methods};
 use super::mailbox::{Mailbox, Next, Taken};
 use super::writer::{TextRequest, Writer};
 use super::{Event, RunId};
@@ -56,7 +57,7 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    fn send(&self, event: Event) {
+    pub(super) fn send(&self, event: Event) {
         // The window is gone: nobody is left to tell.
         if self.sender.send(event).is_ok() {
             (self.wake)();
@@ -70,6 +71,7 @@ pub(super) fn start(
     texts: &Arc<Mailbox<TextRequest>>,
     loads: &Arc<Mailbox<LoadRequest>>,
     checks: &Arc<Mailbox<Arc<Model>>>,
+    labs: &Arc<Mailbox<LabRequest>>,
     hub: Hub,
 ) -> std::io::Result<()> {
     let thread = |name: &str| std::thread::Builder::new().name(name.into());
@@ -77,6 +79,8 @@ pub(super) fn start(
     thread("experiments").spawn(move || run_experiments(&to_runs, &for_runs, &texts))?;
     let (to_loads, for_loads) = (outbox.clone(), Arc::clone(loads));
     thread("loading").spawn(move || load_models(&to_loads, &for_loads, &hub))?;
+    let (to_labs, labs, for_labs) = (outbox.clone(), Arc::clone(labs), Arc::clone(runs));
+    thread("methods").spawn(move || run_methods(&to_labs, &labs, &for_labs))?;
     let (runs, checks) = (Arc::clone(runs), Arc::clone(checks));
     thread("checking").spawn(move || check_models(&outbox, &checks, &runs))?;
     Ok(())
@@ -366,6 +370,6 @@ fn check_models(outbox: &Outbox, checks: &Mailbox<Arc<Model>>, runs: &Mailbox<Ru
     }
 }
 
-fn broke_off(what: &str, panic: &str) -> String {
+pub(super) fn broke_off(what: &str, panic: &str) -> String {
     format!("{what} broke off on a fault of the program ({panic}); please report it")
 }

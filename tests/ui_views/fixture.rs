@@ -15,6 +15,7 @@ use headscope::session::{Experiment, Prompt, Session};
 use headscope::ui::action::{Action, ActionQueue};
 use headscope::ui::context::ViewContext;
 use headscope::ui::focus::Focus;
+use headscope::ui::lab::LabResults;
 use headscope::ui::theme::Theme;
 use headscope::ui::views::States;
 use headscope::worker::{Live, LiveLayer, LivePass, RunId};
@@ -25,6 +26,7 @@ pub(crate) struct Fixture {
     pub(crate) session: Session,
     pub(crate) resolved: Resolved,
     pub(crate) live: Live,
+    pub(crate) lab: LabResults,
     pub(crate) focus: Focus,
     pub(crate) theme: Theme,
     pub(crate) states: States,
@@ -100,6 +102,7 @@ impl Fixture {
                 warnings: Vec::new(),
             },
             live: Live::default(),
+            lab: LabResults::default(),
             focus: Focus::default(),
             theme: headscope::ui::theme::DARK.clone(),
             states: States::default(),
@@ -163,6 +166,7 @@ impl Fixture {
                     session: &self.session,
                     resolved: Some(&self.resolved),
                     live: &self.live,
+                    lab: &self.lab,
                     focus: &self.focus,
                     theme: &self.theme,
                     backend: &self.backend,

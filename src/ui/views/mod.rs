@@ -3,12 +3,15 @@
 //! [`ViewContext`]: crate::ui::context::ViewContext
 
 pub mod arcs;
+pub mod atlas;
 pub mod attention;
 pub mod head;
 pub mod heads;
 pub mod interventions;
+pub mod lab;
 pub mod paint;
 pub mod readout;
+pub mod report;
 
 /// The unsaved state of all panels.
 #[derive(Debug, Default)]
@@ -19,4 +22,6 @@ pub struct States {
     pub interventions: interventions::State,
     pub head: head::State,
     pub readout: readout::State,
+    pub atlas: atlas::State,
+    pub lab: lab::State,
 }

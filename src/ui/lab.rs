@@ -1,0 +1,249 @@
+//! The methods in the window: what the session has set up, what is asked of the worker, and what came back.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::app::App;
+use crate::analysis::field::Field;
+use crate::analysis::method::Takes;
+use crate::analysis::{Case, Method, Report};
+use crate::model::Model;
+use crate::session::Lab;
+use crate::task::Draw;
+use crate::worker::{Event, LabId, LabInput};
+
+/// What the methods gave. The reports of another model are forgotten.
+#[derive(Debug, Default)]
+pub struct LabResults {
+    pub running: Option<Running>,
+    /// The newest of each method, by its name.
+    found: HashMap<&'static str, Outcome>,
+}
+
+/// A method under way.
+#[derive(Debug)]
+pub struct Running {
+    lab: LabId,
+    pub method: &'static str,
+    /// 0 to 1.
+    pub fraction: f32,
+    started: Instant,
+}
+
+/// What a method gave last.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// `millis` is `None` while it goes on.
+    Report {
+        report: Arc<Report>,
+        millis: Option<f64>,
+    },
+    Failed(String),
+}
+
+impl LabResults {
+    pub fn of(&self, method: &str) -> Option<&Outcome> {
+        self.found.get(method)
+    }
+
+    pub fn report(&self, method: &str) -> Option<&Arc<Report>> {
+        match self.of(method)? {
+            Outcome::Report { report, .. } => Some(report),
+            Outcome::Failed(_) => None,
+        }
+    }
+
+    pub fn is_running(&self, method: &str) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.method == method)
+    }
+
+    pub(super) fn forget(&mut self) {
+        // What needs no model outlives one.
+        let alone = |name: &str| {
+            Method::named(name).is_some_and(|method| method.about().takes == Takes::Nothing)
+        };
+        self.found.retain(|name, _| alone(name));
+        self.running = None;
+    }
+
+    fn submitted(&mut self, lab: LabId, method: &'static str) {
+        self.running = Some(Running {
+            lab,
+            method,
+            fraction: 0.0,
+            started: Instant::now(),
+        });
+    }
+
+    pub(super) fn apply(&mut self, event: &Event) {
+        let lab = match event {
+            Event::LabProgress { lab, .. }
+            | Event::LabDone { lab, .. }
+            | Event::LabFailed { lab, .. }
+            | Event::LabStopped { lab } => *lab,
+            _ => return,
+        };
+        // Of an older request.
+        let Some(running) = self.running.as_mut().filter(|running| running.lab == lab) else {
+            return;
+        };
+        let method = running.method;
+        match event {
+            Event::LabProgress {
+                fraction, so_far, ..
+            } => {
+                running.fraction = *fraction;
+                if let Some(report) = so_far {
+                    let partial = Outcome::Report {
+                        report: Arc::clone(report),
+                        millis: None,
+                    };
+                    self.found.insert(method, partial);
+                }
+            }
+            Event::LabDone { report, millis, .. } => {
+                let whole = Outcome::Report {
+                    report: Arc::clone(report),
+                    millis: Some(*millis),
+                };
+                self.found.insert(method, whole);
+                self.running = None;
+            }
+            Event::LabFailed { message, .. } => {
+                self.found.insert(method, Outcome::Failed(message.clone()));
+                self.running = None;
+            }
+            _ => self.running = None,
+        }
+    }
+}
+
+impl Running {
+    /// `None` until there is something to estimate from.
+    pub fn time_left(&self) -> Option<Duration> {
+        let passed = self.started.elapsed();
+        let is_known = self.fraction > 0.02 && passed > Duration::from_millis(500);
+        is_known.then(|| passed.mul_f32((1.0 - self.fraction) / self.fraction))
+    }
+}
+
+/// The method that a session has set up, with its settings; those that cannot be read stay at their defaults.
+pub fn method_of(lab: &Lab) -> Option<Method> {
+    let mut method = Method::named(&lab.method)?;
+    for mut field in method.fields() {
+        if let Some((_, text)) = lab.settings.iter().find(|(name, _)| name == field.name) {
+            // A form shows what was read; a session made by another version may have more.
+            let _ = field.set(text);
+        }
+    }
+    Some(method)
+}
+
+/// `lab`, with the settings of a method: those that are not the defaults.
+pub fn lab_of(lab: &Lab, method: &Method) -> Lab {
+    let name = method.about().name;
+    let mut method = method.clone();
+    let mut default = Method::named(name).unwrap_or_else(|| method.clone());
+    let defaults: Vec<String> = default.fields().iter().map(Field::text).collect();
+    let settings = method
+        .fields()
+        .iter()
+        .zip(defaults)
+        .filter(|(field, default)| field.text() != *default)
+        .map(|(field, _)| (field.name.to_owned(), field.text()))
+        .collect();
+    Lab {
+        method: name.to_owned(),
+        settings,
+        ..lab.clone()
+    }
+}
+
+impl App {
+    /// Asks for the method that is set up.
+    pub(super) fn analyse(&mut self, lab: &Lab) {
+        let Some(method) = method_of(lab) else {
+            return;
+        };
+        let about = method.about();
+        let model = self.results.model.clone();
+        let on = match self.input(lab, about.takes, model.as_deref()) {
+            Ok(on) => on,
+            Err(message) => {
+                self.ui.notifications.warn(message);
+                return;
+            }
+        };
+        let model = model.filter(|_| about.takes != Takes::Nothing);
+        let asked = self.results.worker.analyse(model.as_ref(), method, on);
+        self.results.lab.submitted(asked, about.name);
+    }
+
+    fn input(&self, lab: &Lab, takes: Takes, model: Option<&Model>) -> Result<LabInput, String> {
+        if takes == Takes::Nothing {
+            return Ok(LabInput::Nothing);
+        }
+        if model.is_none() {
+            return Err("Open a model first: the method runs on one".into());
+        }
+        if takes == Takes::Texts {
+            return Ok(match &lab.texts {
+                Some(path) => LabInput::TextFile(PathBuf::from(path)),
+                None => LabInput::Texts(vec![]),
+            });
+        }
+        if let Some(task) = &lab.task {
+            return Ok(LabInput::Task {
+                argument: task.clone(),
+                draw: Draw {
+                    n: lab.items,
+                    seed: lab.draw,
+                    ..Draw::default()
+                },
+                bos: self.work.session.experiment.bos,
+            });
+        }
+        if takes == Takes::Model {
+            return Ok(LabInput::Nothing);
+        }
+        let resolved = self.results.resolved();
+        let resolved = resolved.ok_or("The prompt cannot be run as it is: mend it first")?;
+        let mut case = Case::of_experiment(resolved);
+        if takes == Takes::Prompt {
+            case.spec.edits.clone_from(&resolved.spec.edits);
+        }
+        Ok(LabInput::Prompt(Box::new(case)))
+    }
+
+    pub(super) fn stop_method(&mut self) {
+        self.results.worker.cancel_method();
+        self.results.lab.running = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_keeps_the_settings_that_are_not_the_defaults() {
+        let mut method = Method::named("sweep").unwrap();
+        for mut field in method.fields() {
+            if field.name == "metric" {
+                field.set("kl").unwrap();
+            }
+        }
+        let lab = lab_of(&Lab::default(), &method);
+        assert_eq!(lab.settings, [("metric".to_owned(), "kl".to_owned())]);
+        assert_eq!(method_of(&lab), Some(method));
+        let unknown = Lab {
+            method: "of another version".into(),
+            ..Lab::default()
+        };
+        assert_eq!(method_of(&unknown), None);
+    }
+}
