@@ -9,6 +9,7 @@ use serde_json::Value;
 mod encoders;
 mod files;
 mod generate;
+mod methods;
 mod numbers;
 mod run;
 mod usage;

@@ -21,8 +21,8 @@ use crate::ui::widgets::message;
 const FIRST: &str = "sweep";
 
 /// Widths at which the form stands beside the results.
-const BESIDE: f32 = 560.0;
-const FORM: f32 = 236.0;
+const BESIDE: f32 = 620.0;
+const FORM: f32 = 250.0;
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -111,20 +111,27 @@ fn set_up_form(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, lab: &Lab, 
             .small()
             .color(cx.theme.text_weak),
     );
-    ui.add_space(8.0);
-    on(cx, ui, lab, about.takes);
-    form::show(cx, &mut state.form, ui, lab, method);
-    ui.add_space(8.0);
+    ui.add_space(4.0);
     if let Some(running) = cx.lab.running.as_ref() {
         progress(cx, ui, running);
-        return;
+    } else {
+        ui.horizontal_wrapped(|ui| {
+            let button = egui::Button::new("Run").min_size(egui::vec2(72.0, 24.0));
+            if ui.add(button).clicked() {
+                cx.push(Action::SetLab(lab.clone()));
+                cx.push(Action::Analyse(lab.clone()));
+            }
+            cost(cx, ui, lab, method);
+        });
     }
-    let button = egui::Button::new("Run").min_size(egui::vec2(84.0, 26.0));
-    if ui.add(button).clicked() {
-        cx.push(Action::SetLab(lab.clone()));
-        cx.push(Action::Analyse(lab.clone()));
-    }
-    cost(cx, ui, lab, method);
+    ui.add_space(4.0);
+    egui::Grid::new("form")
+        .num_columns(2)
+        .spacing([8.0, 4.0])
+        .show(ui, |ui| {
+            on(cx, ui, lab, about.takes);
+            form::show(cx, &mut state.form, ui, lab, method);
+        });
 }
 
 /// What it is run on: the prompt, a task set, texts.
@@ -133,7 +140,7 @@ fn on(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
         Takes::Nothing => {}
         Takes::Texts => {
             let mut texts = lab.texts.clone().unwrap_or_default();
-            ui.label(RichText::new("Texts").color(cx.theme.text_weak));
+            ui.label(RichText::new("texts").color(cx.theme.text_weak));
             let field = egui::TextEdit::singleline(&mut texts)
                 .hint_text("a file, one text a line; empty: its own")
                 .desired_width(f32::INFINITY);
@@ -150,7 +157,7 @@ fn on(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
             } else {
                 "the prompt"
             };
-            ui.label(RichText::new("On").color(cx.theme.text_weak));
+            ui.label(RichText::new("on").color(cx.theme.text_weak));
             let mut task = lab.task.clone().unwrap_or_default();
             if task_choice(ui, "lab task", none, &mut task) {
                 cx.push(Action::SetLab(Lab {
@@ -160,7 +167,9 @@ fn on(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
             }
         }
     }
-    ui.add_space(4.0);
+    if takes != Takes::Nothing {
+        ui.end_row();
+    }
 }
 
 /// A task set by name, or as the path of a file; empty is none. Says whether it was changed.
@@ -168,7 +177,8 @@ pub(super) fn task_choice(ui: &mut Ui, id: &str, none: &str, task: &mut String) 
     let before = task.clone();
     let text = if task.is_empty() { none } else { task.as_str() }.to_owned();
     egui::ComboBox::from_id_salt(id)
-        .selected_text(crate::ui::widgets::tokens::short(&text, 26))
+        .selected_text(last_of(&text, 22))
+        .width(150.0)
         .height(420.0)
         .show_ui(ui, |ui| {
             ui.selectable_value(task, String::new(), none);
@@ -183,6 +193,15 @@ pub(super) fn task_choice(ui: &mut Ui, id: &str, none: &str, task: &mut String) 
         .response
         .widget_info(|| WidgetInfo::labeled(egui::Role::ComboBox, true, format!("On: {text}")));
     *task != before
+}
+
+/// The end of a text that is too long: of a path, the file's name.
+fn last_of(text: &str, most: usize) -> String {
+    let n = text.chars().count();
+    match n.checked_sub(most) {
+        None | Some(0) => text.to_owned(),
+        Some(cut) => format!("…{}", text.chars().skip(cut + 1).collect::<String>()),
+    }
 }
 
 /// How far a method is, what is left, and the way to stop it.

@@ -123,6 +123,17 @@ fn plot(cx: &ViewContext<'_>, ui: &mut Ui, curves: &Curves) {
         });
 }
 
+/// A value within its cell: two decimals, and no digits for what rounds to nothing.
+fn in_cell(value: f32) -> String {
+    let text = match value.abs() {
+        size if size >= 99.5 => format!("{value:.0}"),
+        size if size >= 9.95 => format!("{value:.1}"),
+        size if size < 0.005 => "0".to_owned(),
+        _ => format!("{value:.2}"),
+    };
+    crate::ui::widgets::scale::minus(&text)
+}
+
 /// A small bar of a scale's colours with its two ends.
 fn legend(cx: &ViewContext<'_>, ui: &mut Ui, scale: Scale, colours: ColorScale) {
     let least = match scale {

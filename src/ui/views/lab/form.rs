@@ -30,13 +30,17 @@ pub(super) fn show(
     for mut field in next.fields() {
         let name = field.name.replace(['_', '-'], " ");
         let label = RichText::new(&name).color(cx.theme.text_weak);
-        if !matches!(field.value, Value::Flag(_)) {
-            ui.label(label).on_hover_text(field.help);
-        }
+        ui.label(label).on_hover_text(field.help);
         let (changed, error) = widget(state, ui, &mut field);
         is_changed |= changed;
+        ui.end_row();
         if let Some(error) = error {
-            message::error(ui, cx.theme, &error);
+            ui.label("");
+            ui.scope(|ui| {
+                ui.set_max_width(170.0);
+                message::error(ui, cx.theme, &error);
+            });
+            ui.end_row();
         }
     }
     if is_changed {
@@ -50,9 +54,9 @@ fn widget(state: &mut State, ui: &mut Ui, field: &mut Field<'_>) -> (bool, Optio
     let info = |kind, text: &str| WidgetInfo::labeled(kind, true, format!("{name}: {text}"));
     match &mut field.value {
         Value::Flag(on) => {
-            let label = name.replace(['_', '-'], " ");
-            let changed = ui.checkbox(on, label).on_hover_text(help).changed();
-            (changed, None)
+            let response = ui.checkbox(on, "").on_hover_text(help);
+            response.widget_info(|| info(egui::Role::CheckBox, ""));
+            (response.changed(), None)
         }
         Value::Count(value, range) => {
             let drag = egui::DragValue::new(*value).range(range.clone()).speed(0.2);

@@ -2,7 +2,7 @@
 
 use egui::{Align2, FontId, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
-use super::{colours, fill, heading, ink, largest, legend};
+use super::{colours, fill, heading, in_cell, ink, largest, legend};
 use crate::analysis::{Grid, Report};
 use crate::ui::context::ViewContext;
 use crate::ui::widgets::scale::{minus, number};
@@ -107,8 +107,7 @@ fn draw_cell(
     let written = value.map_or_else(|| "blank".to_owned(), |value| minus(&number(value)));
     let text = match grid.texts.get(at) {
         Some(text) => tokens::short(&tokens::visible(text), 11),
-        None if value.is_none() => String::new(),
-        None => written.clone(),
+        None => value.map_or_else(String::new, in_cell),
     };
     let font = FontId::proportional(10.0);
     ui.painter()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use egui::{Align2, FontId, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
-use super::{State, colours, fill, heading, ink, largest, legend};
+use super::{State, colours, fill, heading, in_cell, ink, largest, legend};
 use crate::analysis::{HeadScores, Heads, Report, Scale, tags};
 use crate::colormap::ColorScale;
 use crate::ids::HeadId;
@@ -12,7 +12,7 @@ use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::head_menu;
-use crate::ui::widgets::scale::{minus, number};
+use crate::ui::widgets::scale::minus;
 
 /// Sides of a cell, in points.
 const MIN_CELL: f32 = 9.0;
@@ -194,7 +194,7 @@ fn draw_cell(
     if let Some(value) = value
         && cell.width() >= NUMBERED - 1.0
     {
-        let text = minus(&number(value));
+        let text = in_cell(value);
         let font = FontId::proportional(9.5);
         ui.painter()
             .text(cell.center(), Align2::CENTER_CENTER, text, font, ink(color));

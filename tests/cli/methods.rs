@@ -1,0 +1,195 @@
+//! The methods as commands: their JSON, their tables, what they refuse.
+
+use super::{Program, assert_keys};
+use serde_json::Value;
+
+/// Scores of a report, as they are listed.
+fn scores<'a>(report: &'a Value, name: &str) -> &'a Vec<Value> {
+    report["scores"][name]
+        .as_array()
+        .unwrap_or_else(|| panic!("no {name} in {}", report["scores"]))
+}
+
+#[test]
+fn the_atlas_lists_heads_falling_by_score() {
+    let program = Program::new();
+    let report = program.json(&["atlas", "demo"]);
+    assert_keys(
+        &report,
+        &[
+            "schema_version",
+            "method",
+            "model",
+            "settings",
+            "scores",
+            "tables",
+            "notes",
+            "warnings",
+            "timing_ms",
+        ],
+    );
+    assert_eq!(report["schema_version"], 1);
+    for name in [
+        "induction",
+        "induction_text",
+        "previous_token",
+        "duplicate_token",
+        "prefix_matching",
+        "copying",
+        "sink",
+        "current_token",
+        "entropy",
+        "distance",
+    ] {
+        let listed = scores(&report, name);
+        assert_eq!(listed.len(), 32, "{name}");
+        let values: Vec<f64> = listed
+            .iter()
+            .map(|row| row["score"].as_f64().unwrap())
+            .collect();
+        assert!(values.is_sorted_by(|a, b| a >= b), "{name}: {values:?}");
+        assert_keys(&listed[0], &["head", "score"]);
+    }
+    assert!(scores(&report, "induction")[0]["score"].as_f64().unwrap() > 0.4);
+    // Scores that need a task are absent without one.
+    assert!(report["scores"].get("name_mover").is_none());
+    let with_task = program.json(&[
+        "atlas",
+        "demo",
+        "--task",
+        "ioi",
+        "--items",
+        "6",
+        "--weights",
+        "false",
+    ]);
+    assert!(with_task["scores"].get("copying").is_none());
+    assert_eq!(scores(&with_task, "name_mover").len(), 32);
+    assert_eq!(with_task["settings"]["prompts"], 6);
+    let text = program.done(&["atlas", "demo", "--weights", "false"]);
+    assert!(
+        text.contains("induction") && text.contains("note:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn sweeps_and_patching_say_what_they_ran() {
+    let program = Program::new();
+    let prompt = "When Mary and John went to the store, John gave a book to";
+    let other = "When Mary and John went to the store, Mary gave a book to";
+    let asked = [
+        "demo", "--prompt", prompt, "--answer", " Mary", "--answer", " John",
+    ];
+    let sweep = program.json(
+        &[
+            &["sweep"],
+            &asked[..],
+            &["--ablate", "mean", "--metric", "kl"],
+        ]
+        .concat(),
+    );
+    assert_eq!(sweep["settings"]["ablate"], "mean");
+    assert_eq!(sweep["settings"]["metric"], "kl");
+    assert_eq!(scores(&sweep, "change").len(), 32);
+    let layers = program.json(&[&["sweep"], &asked[..], &["--over", "layers"]].concat());
+    let grid = &layers["grids"]["change"];
+    assert_eq!(grid["rows"].as_array().unwrap().len(), 4);
+    assert_eq!(grid["columns"], serde_json::json!(["attention", "MLP"]));
+    let patch = program.json(
+        &[
+            &["patch"],
+            &asked[..],
+            &["--contrast", other, "--what", "v"],
+        ]
+        .concat(),
+    );
+    assert!(
+        scores(&patch, "effect")[0]["head"]
+            .as_str()
+            .unwrap()
+            .contains("KV")
+    );
+    let resid = program.json(
+        &[
+            &["patch"],
+            &asked[..],
+            &[
+                "--contrast",
+                other,
+                "--what",
+                "resid",
+                "--direction",
+                "noise",
+            ],
+        ]
+        .concat(),
+    );
+    // One position differs, and the stream there before layer 0 is the whole difference.
+    let first = resid["grids"]["effect"]["values"][0].as_array().unwrap();
+    let most = first
+        .iter()
+        .map(|x| x.as_f64().unwrap())
+        .fold(0.0, f64::max);
+    assert!((most - 1.0).abs() < 1e-2, "{first:?}");
+    for method in ["lens", "attribute"] {
+        let report = program.json(&[&[method], &asked[..]].concat());
+        assert_eq!(report["method"], method);
+        program.done(&[&[method], &asked[..]].concat());
+    }
+    let attribute = program.json(&[&["attribute"], &asked[..]].concat());
+    let run = program.json(&[&["run"], &asked[..]].concat());
+    let rows = attribute["tables"]["parts"]["rows"].as_array().unwrap();
+    let sum = rows.last().unwrap()[1].as_f64().unwrap();
+    let right = run["before"]["logit_diff"].as_f64().unwrap();
+    assert!((sum - right).abs() < 1e-3, "C0: {sum} {right}");
+}
+
+#[test]
+fn the_regression_lab_needs_no_model() {
+    let program = Program::new();
+    let report = program.json(&["icl", "--heads", "1", "--steps", "40", "--batch", "32"]);
+    assert!(report.get("model").is_none());
+    assert_eq!(report["settings"]["heads"], "1");
+    assert_eq!(
+        report["tables"]["heads"]["rows"].as_array().unwrap().len(),
+        1
+    );
+    let loss = report["plots"]["loss"]["lines"].as_object().unwrap();
+    assert!(loss.contains_key("Bayes") && loss.contains_key("loss"));
+}
+
+#[test]
+fn wrong_usage_of_a_method_ends_before_a_model_is_opened() {
+    let program = Program::new();
+    for (arguments, part) in [
+        (&["sweep", "none", "--metric", "taste"][..], "logit_diff"),
+        (&["sweep", "none", "--ablate", "explode"], "ablate"),
+        (&["atlas", "none", "--sequences", "0"], "1 to 100"),
+        (
+            &["atlas", "none", "--task", "ioi", "--prompt", "x"],
+            "--prompt",
+        ),
+        (&["patch", "none", "--what", "soul"], "pattern"),
+        (&["icl", "--heads", "99"], "1 to 16"),
+        (&["sweep"], "MODEL"),
+    ] {
+        program.refused(2, arguments, &[part]);
+    }
+    // These are seen with the model open.
+    program.refused(2, &["sweep", "demo", "--edit", "L0H0=zero"], &["--edit"]);
+    program.refused(2, &["atlas", "demo", "--prompt", "x"], &["--task"]);
+    program.refused(1, &["sweep", "demo"], &["logit_diff", "answer"]);
+    program.refused(
+        1,
+        &["patch", "demo", "--answer", " Mary", "--answer", " John"],
+        &["--contrast"],
+    );
+    program.refused(
+        1,
+        &["sweep", "demo", "--task", "nothing-like-it"],
+        &["nothing-like-it"],
+    );
+    program.write("bad.csv", "a,b\n1,2\n");
+    program.refused(1, &["sweep", "demo", "--task", "bad.csv"], &["bad.csv"]);
+}
