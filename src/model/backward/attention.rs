@@ -84,11 +84,16 @@ impl Attention {
         keys: Keys<'_>,
         changes: Changes<'_>,
         d_z: &[f32],
-        of_head: OfHead<'_>,
+        sums: OfHead<'_>,
     ) {
         let Self {
             n_heads, d_head, ..
         } = *self;
+        let OfHead {
+            q: of_q,
+            k: of_k,
+            v: of_v,
+        } = sums;
         let n = q.len() / (n_heads * d_head);
         let scratch = || vec![0.0; BLOCK.min(n) * n];
         let (mut pattern, mut d_scores) = (scratch(), scratch());
@@ -120,7 +125,7 @@ impl Attention {
             // z = P V.
             let weights = Matrix::rows(&pattern[seen.start..], count, seen.len(), n);
             multiply(
-                &mut of_head.v[seen.start * d_head..],
+                &mut of_v[seen.start * d_head..],
                 d_head,
                 true,
                 weights.transposed(),
@@ -154,14 +159,14 @@ impl Attention {
             // Scores = q Kᵀ.
             let d_scores = Matrix::rows(&d_scores[seen.start..], count, seen.len(), n);
             multiply(
-                &mut of_head.q[first * d_head..],
+                &mut of_q[first * d_head..],
                 d_head,
                 false,
                 d_scores,
                 of_keys(&keys.k[from..]),
             );
             multiply(
-                &mut of_head.k[seen.start * d_head..],
+                &mut of_k[seen.start * d_head..],
                 d_head,
                 true,
                 d_scores.transposed(),

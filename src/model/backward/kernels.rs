@@ -25,7 +25,9 @@ pub(super) fn normalize_back(
             through_scale(d, normalized, 1.0 / scale);
             if kind == Norm::Layer {
                 let mean = sum(d) / width as f32;
-                d.iter_mut().for_each(|d| *d -= mean);
+                for d in d.iter_mut() {
+                    *d -= mean;
+                }
             }
         });
 }

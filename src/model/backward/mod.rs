@@ -12,8 +12,6 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use candle_core::Tensor;
-
 use super::attention::{Attention, Changes, Keys};
 use super::forward::rotary_tables;
 use super::kernels::RotaryTable;
@@ -511,7 +509,7 @@ impl Change {
 /// Through a product, `[row, out]` to `[row, in]`.
 fn through(weight: &Weight, d: Vec<f32>, n_rows: usize) -> candle_core::Result<Vec<f32>> {
     let width = d.len() / n_rows;
-    let d: Tensor = weight.product_back(&from_vec(d, (n_rows, width))?)?;
+    let d = weight.product_back(&from_vec(d, (n_rows, width))?)?;
     with_values(&d, <[f32]>::to_vec)
 }
 

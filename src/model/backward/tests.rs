@@ -129,7 +129,7 @@ fn check(
         .iter()
         .fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
     for (row, position) in positions.iter().enumerate() {
-        for column in (row..width).step_by(5) {
+        for column in (row..width).step_by(7) {
             let about = |step: f32| {
                 slope(step, |by| {
                     let edit = RowEdit {
@@ -250,9 +250,23 @@ fn edits(spec: &ModelSpec) -> Plan {
 fn gradients_are_central_differences() {
     for name in MODELS {
         let found = check_all(&model(name), &Plan::default());
-        assert!(found.count > 200 && found.largest > 1e-3);
+        assert!(found.count > 140 && found.largest > 1e-3);
         println!("{name}: {found:.2?}");
     }
+}
+
+#[test]
+fn later_tokens_and_a_missing_norm_are_gone_through() {
+    // An encoder's blocks, read as a decoder's would be.
+    let mut model = model("tiny-modernbert");
+    model.transformer.spec.head = Head::NextToken;
+    let spec = &model.transformer.spec;
+    assert!(spec.first_norm_absent && spec.embed_norm && !spec.is_causal());
+    let found = check_all(&model, &Plan::default());
+    println!("{found:.2?}");
+    let of = &gradients(&model, &Plan::default(), 0).unwrap().layers[0];
+    let last = of.by_z.rchunks(4).next().unwrap();
+    assert!(last.iter().all(|x| *x != 0.0), "later tokens have a part");
 }
 
 #[test]
