@@ -10,6 +10,7 @@ use super::compile::{EditError, Sources, compile};
 use super::{LayerMaps, Means, Outcome, Pass, Patterns, RunSpec, Side};
 use crate::edit::Edit;
 use crate::model::Model;
+use crate::model::backward::GradientError;
 use crate::model::memory::{self, Looks, MemoryError, Need};
 use crate::model::plan::{Entry, Plan};
 use crate::model::scored::Scored;
@@ -108,6 +109,8 @@ pub enum RunError {
          than a product follows it: read the total effect"
     )]
     NoDirectPath,
+    #[error(transparent)]
+    Gradient(GradientError),
     #[error("the forward pass failed: {0}")]
     Forward(#[from] candle_core::Error),
 }

@@ -15,7 +15,7 @@ use super::spec::ModelSpec;
 use crate::mask::Mask;
 
 /// Queries whose scores are held at a time.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// How a layer scores and what its queries see.
 #[derive(Clone, Copy, Debug)]
@@ -194,7 +194,7 @@ impl Attention {
     }
 
     /// The patterns of a block of queries, and the keys that any of them sees.
-    fn pattern(
+    pub(super) fn pattern(
         &self,
         block: &Block,
         q: &[f32],
@@ -328,7 +328,7 @@ impl Attention {
     }
 
     /// Where the key/value head that a query head reads begins at a key, and how far apart keys are.
-    const fn of_group(&self, head: usize, key: usize) -> (usize, usize) {
+    pub(super) const fn of_group(&self, head: usize, key: usize) -> (usize, usize) {
         let stride = self.n_kv_heads * self.d_head;
         let kv_head = head * self.n_kv_heads / self.n_heads;
         (key * stride + kv_head * self.d_head, stride)
@@ -366,11 +366,13 @@ impl Changes<'_> {
     }
 }
 
-struct Block {
-    head: usize,
-    first: usize,
-    count: usize,
-    n: usize,
+/// Some queries of one head.
+pub(super) struct Block {
+    pub(super) head: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
+    /// Of all queries.
+    pub(super) n: usize,
 }
 
 /// `count` parts of a slice of `size` values each, the last one maybe shorter; empty ones where `size` is 0.

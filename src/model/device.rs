@@ -78,6 +78,13 @@ impl Placed for OnDevice {
             .to_device(&CandleDevice::Cpu)
     }
 
+    fn product_back(&self, x: &Tensor) -> Result<Tensor> {
+        let matrix = self.0.to_dtype(DType::F32)?;
+        x.to_device(matrix.device())?
+            .matmul(&matrix)?
+            .to_device(&CandleDevice::Cpu)
+    }
+
     fn rows(&self, rows: &[usize]) -> Result<Tensor> {
         let rows: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
         let rows = Tensor::new(rows, self.0.device())?;
@@ -187,6 +194,10 @@ mod tests {
                     Tensor::cat(&[first.clone(), first, rest], 0)
                 }
             }
+        }
+
+        fn product_back(&self, x: &Tensor) -> Result<Tensor> {
+            self.right.product_back(x)
         }
 
         fn rows(&self, rows: &[usize]) -> Result<Tensor> {

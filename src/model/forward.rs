@@ -93,16 +93,6 @@ impl<'a> Forward<'a> {
 
     /// A pass without a sequence.
     pub(super) fn empty(model: &'a Transformer, rows: Rows, record: &'a BTreeSet<Site>) -> Self {
-        let spec = &model.spec;
-        let table = |rotary: Option<&Rotary>| {
-            rotary.map_or_else(RotaryTable::default, |rotary| {
-                RotaryTable::new(&rotary.frequencies(), &rows.positions)
-            })
-        };
-        let of_layers = |windows: bool| {
-            let layer = spec.masks.iter().position(|m| m.has_window() == windows);
-            table(layer.and_then(|layer| spec.rotary(layer)))
-        };
         Self {
             model,
             plans: vec![],
@@ -112,7 +102,7 @@ impl<'a> Forward<'a> {
             taken_over: vec![],
             pending: None,
             past: None,
-            rotary: [of_layers(false), of_layers(true)],
+            rotary: rotary_tables(&model.spec, &rows.positions),
             kept: None,
             recorded: Activations::new(),
             rows,
@@ -708,6 +698,19 @@ impl RowEdit {
             }
         }
     }
+}
+
+/// Of layers that see all keys, and of those with a window.
+pub(super) fn rotary_tables(spec: &ModelSpec, positions: &[usize]) -> [RotaryTable; 2] {
+    let table = |rotary: Option<&Rotary>| {
+        rotary.map_or_else(RotaryTable::default, |rotary| {
+            RotaryTable::new(&rotary.frequencies(), positions)
+        })
+    };
+    [false, true].map(|windows| {
+        let layer = spec.masks.iter().position(|m| m.has_window() == windows);
+        table(layer.and_then(|layer| spec.rotary(layer)))
+    })
 }
 
 /// Rows of one tensor after those of another.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::spec::{Activation, Norm};
 
 /// Below this many elements a second thread costs more than it saves.
-const WORTH_SPLITTING: usize = 1 << 14;
+pub(super) const WORTH_SPLITTING: usize = 1 << 14;
 
 /// x / √(mean square + ε) of each row, with the mean taken off first for [`Norm::Layer`].
 /// Returns the rows and their scales, `[pos]`.
@@ -83,6 +83,12 @@ impl RotaryTable {
             sin: angles.iter().map(|angle| angle.sin() as f32).collect(),
             half: frequencies.len(),
         }
+    }
+
+    /// The table that turns back.
+    pub(super) fn inverse(mut self) -> Self {
+        self.sin.iter_mut().for_each(|sin| *sin = -*sin);
+        self
     }
 
     /// Turns the halves of each head's first `width` values by the angles of its position. `rows` is
@@ -205,7 +211,7 @@ fn gelu(x: f32) -> f32 {
 /// e^x to within 2 ulp, without a branch or a call, so that loops over it become vector code.
 /// 0 below −87.3; as e^88 above 88.
 #[inline]
-fn exp(x: f32) -> f32 {
+pub(super) fn exp(x: f32) -> f32 {
     // Adding 1.5·2²³ leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.0);
@@ -225,12 +231,12 @@ fn exp(x: f32) -> f32 {
 }
 
 /// A sum in eight running parts: vector code, and a smaller error than one running sum.
-fn sum(values: &[f32]) -> f32 {
+pub(super) fn sum(values: &[f32]) -> f32 {
     sum_by(values, |x| x)
 }
 
 #[inline]
-fn sum_by(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum_by(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut parts = [0.0_f32; 8];
     let chunks = values.chunks_exact(8);
     let rest: f32 = chunks.remainder().iter().map(|x| f(*x)).sum();

@@ -2,7 +2,7 @@
 //!
 //! A program that is killed for memory takes the user's work with it, so what does not fit is refused with the figures.
 
-use super::spec::{Mlp, ModelSpec};
+use super::spec::{Mlp, ModelSpec, Placement};
 
 /// Smaller needs are not worth asking the system about.
 pub const SMALL: u64 = 64 << 20;
@@ -20,6 +20,7 @@ pub struct Need {
 enum What {
     Weights,
     Run { n_tokens: usize },
+    Gradients { n_tokens: usize },
 }
 
 /// How a run keeps its attention maps.
@@ -93,6 +94,39 @@ impl Need {
             what: What::Run { n_tokens },
         }
     }
+
+    /// A pass of `n_tokens` and its way back from logits at `n_read`: what it records of every layer, and what is kept of
+    /// it besides.
+    pub fn gradients(spec: &ModelSpec, n_tokens: usize, n_read: usize) -> Self {
+        let n = n_tokens as u64;
+        let size = |size: usize| size as u64;
+        let (layers, d_model, d_mlp) = (size(spec.n_layers), size(spec.d_model), size(spec.d_mlp));
+        let (q, kv) = (
+            size(spec.n_heads * spec.d_head),
+            size(spec.n_kv_heads * spec.d_head),
+        );
+        let norms = match spec.placement {
+            Placement::Sandwich => 4,
+            Placement::Pre | Placement::Post => 2,
+        };
+        let mlp = match spec.mlp {
+            Mlp::Plain => d_mlp,
+            Mlp::Gated => 2 * d_mlp,
+        };
+        // Norms of q and k read what stands before them too.
+        let placed = if spec.qk_norm { 2 } else { 1 };
+        let recorded = norms * d_model + placed * (q + 2 * kv) + mlp;
+        // The residual and z, and the gradients by them.
+        let kept = 3 * d_model + 4 * q;
+        // Each head's part of the gradients by q, k and v, or the MLP's.
+        let layer = (3 * q).max(3 * mlp) + 4 * d_model;
+        let scratch = size(spec.n_heads) * 3 * n * 64.min(n);
+        let logits = 3 * size(n_read) * size(spec.n_vocab);
+        Self {
+            bytes: F32 * (n * (layers * (recorded + kept) + layer) + scratch + logits),
+            what: What::Gradients { n_tokens },
+        }
+    }
 }
 
 /// Refuses what is more than is free; where the system does not say what is free, nothing is refused.
@@ -144,13 +178,18 @@ impl MemoryError {
         match self.what {
             What::Weights => "its weights (f32, whatever the file stores) take".to_owned(),
             What::Run { n_tokens } => format!("a run of {n_tokens} tokens on this model takes"),
+            What::Gradients { n_tokens } => {
+                format!("gradients of {n_tokens} tokens on this model take")
+            }
         }
     }
 
     const fn advice(&self) -> &'static str {
         match self.what {
             What::Weights => "close other programs, or open a smaller model",
-            What::Run { .. } => "close other programs, or shorten the prompt",
+            What::Run { .. } | What::Gradients { .. } => {
+                "close other programs, or shorten the prompt"
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! those sites. Tensors live here and nowhere above.
 
 mod attention;
+pub mod backward;
 pub mod binding;
 pub mod checkpoint;
 pub mod circuit;

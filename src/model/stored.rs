@@ -123,6 +123,10 @@ impl Placed for Reread {
         self.read()?.product(x)
     }
 
+    fn product_back(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        self.read()?.product_back(x)
+    }
+
     fn rows(&self, rows: &[usize]) -> candle_core::Result<Tensor> {
         self.read()?.rows(rows)
     }

@@ -23,6 +23,11 @@ use crate::compute::Dtype;
 /// Rows that are widened at a time: in f32 they stay in a core's own cache.
 const PANEL: usize = 32;
 
+/// Sums of a product's panels that run beside one another, whatever the machine, so that the bits are the same on all;
+/// and the rows of x for which they are held at a time.
+const RUNNING_SUMS: usize = 16;
+const ROWS_AT_ONCE: usize = 256;
+
 /// A matrix `[out, in]`.
 #[derive(Clone, Debug)]
 pub(super) struct Weight(Form);
@@ -40,6 +45,8 @@ enum Form {
 pub(super) trait Placed: Debug + Send + Sync {
     /// x Wᵀ, `[row, out]`.
     fn product(&self, x: &Tensor) -> Result<Tensor>;
+    /// x W, `[row, in]`: how gradients go through it.
+    fn product_back(&self, x: &Tensor) -> Result<Tensor>;
     /// Chosen rows, `[chosen, in]`.
     fn rows(&self, rows: &[usize]) -> Result<Tensor>;
     fn bytes(&self) -> usize;
@@ -122,6 +129,22 @@ impl Weight {
         }
     }
 
+    /// x W, `[row, in]`: how gradients go through the product.
+    pub(super) fn product_back(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Form::Plain(weight) => x.matmul(weight),
+            Form::Narrow(weight) => {
+                let (n_rows, n_out) = x.dims2()?;
+                if n_out != weight.n_out {
+                    bail!("{n_out} columns cannot be multiplied with {}", weight.n_out);
+                }
+                let y = with_values(x, |x| weight.product_back(x))?;
+                from_vec(y, (n_rows, weight.n_in))
+            }
+            Form::Placed(weight) => weight.product_back(x),
+        }
+    }
+
     /// Chosen rows in f32, in that order, `[chosen, in]`.
     pub(super) fn rows(&self, rows: &[usize]) -> Result<Tensor> {
         match &self.0 {
@@ -198,6 +221,35 @@ impl Narrow {
         } else {
             transpose(&y, self.n_out, n_rows)
         }
+    }
+
+    /// `[row, in]` from x `[row, out]`.
+    fn product_back(&self, x: &[f32]) -> Vec<f32> {
+        let n_panels = self.n_out.div_ceil(PANEL);
+        let of_sum = n_panels.div_ceil(RUNNING_SUMS) * PANEL;
+        let mut y = Vec::with_capacity(x.len() / self.n_out * self.n_in);
+        for x in x.chunks(ROWS_AT_ONCE * self.n_out) {
+            let n_rows = x.len() / self.n_out;
+            let size = n_rows * self.n_in;
+            let mut sums = vec![0.0; self.n_out.div_ceil(of_sum) * size];
+            sums.par_chunks_mut(size).enumerate().for_each(|(i, sum)| {
+                let mut buffer = vec![0.0; PANEL * self.n_in];
+                for start in (i * of_sum..self.n_out.min((i + 1) * of_sum)).step_by(PANEL) {
+                    let rows = start..self.n_out.min(start + PANEL);
+                    let panel = &mut buffer[..rows.len() * self.n_in];
+                    self.widen(rows.clone(), panel);
+                    let left = Matrix::rows(&x[start..], n_rows, rows.len(), self.n_out);
+                    let right = Matrix::rows(panel, rows.len(), self.n_in, self.n_in);
+                    multiply(sum, self.n_in, true, left, right);
+                }
+            });
+            let (total, rest) = sums.split_at_mut(size);
+            for sum in rest.chunks_exact(size) {
+                total.iter_mut().zip(sum).for_each(|(x, y)| *x += y);
+            }
+            y.extend_from_slice(total);
+        }
+        y
     }
 
     fn is_finite(&self) -> bool {
@@ -312,6 +364,21 @@ mod tests {
             for (x, found) in x.chunks_exact(n_in).zip(&found) {
                 for (row, found) in values.chunks_exact(n_in).zip(found) {
                     let right: f64 = row.iter().zip(x).map(|(w, x)| f64::from(w * x)).sum();
+                    assert!((f64::from(*found) - right).abs() < 1e-4, "{found} {right}");
+                }
+            }
+            assert_eq!(found.len(), n_rows);
+        }
+        for n_rows in [1, 3, ROWS_AT_ONCE + 2] {
+            let x: Vec<f32> = (0..n_rows * n_out)
+                .map(|i| (i as f32 * 0.7).cos())
+                .collect();
+            let found = weight.product_back(&from_vec(x.clone(), (n_rows, n_out)).unwrap());
+            let found = found.unwrap().to_vec2::<f32>().unwrap();
+            for (x, found) in x.chunks_exact(n_out).zip(&found) {
+                for (column, found) in found.iter().enumerate() {
+                    let rows = values.chunks_exact(n_in);
+                    let right: f64 = rows.zip(x).map(|(w, x)| f64::from(w[column] * x)).sum();
                     assert!((f64::from(*found) - right).abs() < 1e-4, "{found} {right}");
                 }
             }
