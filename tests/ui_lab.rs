@@ -48,7 +48,9 @@ fn the_atlas_names_heads_and_a_cell_selects_one() {
     // The first score is induction's; the best head stands first in the ranking and wears its tag.
     assert!(has(&window, "L0H0 induction"));
     assert!(has(&window, "Heads in order"));
-    click(&mut window, "L2H5 induction 0.000");
+    window.get_by_label_contains("L2H5 induction").click();
+    window.run_ok();
+    assert_eq!(window.state().session().view.selection, [HeadId::new(2, 5)]);
 }
 
 #[test]
@@ -65,7 +67,12 @@ fn every_entry_of_the_gallery_shows_its_method_at_work() {
             continue;
         }
         push(&mut window, Action::OpenGallery(i));
-        step_until(&mut window, "Notes");
+        let is_over = if entry.method == "atlas" {
+            "Score again"
+        } else {
+            " in all"
+        };
+        step_until(&mut window, is_over);
         let lab = window.state().session().lab.clone().unwrap();
         assert_eq!(lab.method, entry.method);
         assert!(!has(&window, "cannot"), "{}", entry.title);

@@ -22,6 +22,7 @@ pub enum Value<'a> {
     /// `None` leaves it to the method.
     MaybeCount(&'a mut Option<usize>, RangeInclusive<usize>),
     Seed(&'a mut u64),
+    Text(&'a mut String),
     Number(&'a mut f64, RangeInclusive<f64>),
     Flag(&'a mut bool),
     Choice(&'a mut dyn Choose),
@@ -78,6 +79,7 @@ impl<'a> Field<'a> {
             Value::Count(value, _) => value.to_string(),
             Value::MaybeCount(value, _) => value.map_or_else(|| "auto".into(), |n| n.to_string()),
             Value::Seed(value) => value.to_string(),
+            Value::Text(value) => (*value).clone(),
             Value::Number(value, _) => value.to_string(),
             Value::Flag(value) => value.to_string(),
             Value::Choice(value) => value.chosen().to_owned(),
@@ -111,6 +113,10 @@ impl<'a> Field<'a> {
                 .parse()
                 .map(|n| **value = n)
                 .map_err(|_err| "a whole number from 0".into()),
+            Value::Text(value) => {
+                text.clone_into(value);
+                Ok(())
+            }
             Value::Number(value, range) => {
                 let known = text.parse().ok().filter(|x| range.contains(x));
                 known

@@ -3,7 +3,10 @@
 
 use super::field::Field;
 use super::report::Report;
-use super::{AnalysisError, Case, Progress, ablation, atlas, attribution, icl, lens, patching};
+use super::{
+    AnalysisError, Case, Progress, ablation, arithmetic, atlas, attribution, icl, influence, lens,
+    longheads, memory, patching, recall, retrieval, ships, successor, taskkv,
+};
 use crate::experiment::engine::Engine;
 use crate::model::spec::ModelSpec;
 
@@ -15,6 +18,15 @@ pub enum Method {
     Attribute(attribution::Settings),
     Sweep(ablation::Settings),
     Patch(patching::Settings),
+    Retrieval(retrieval::Settings),
+    Influence(influence::Settings),
+    LongHeads(longheads::Settings),
+    TaskKv(taskkv::Settings),
+    Memory(memory::Settings),
+    Recall(recall::Settings),
+    Successor(successor::Settings),
+    Arithmetic(arithmetic::Settings),
+    Ships(ships::Settings),
     Icl(icl::Settings),
 }
 
@@ -63,6 +75,15 @@ impl Method {
             Self::Attribute(attribution::Settings::default()),
             Self::Sweep(ablation::Settings::default()),
             Self::Patch(patching::Settings::default()),
+            Self::Retrieval(retrieval::Settings::default()),
+            Self::Influence(influence::Settings::default()),
+            Self::LongHeads(longheads::Settings::default()),
+            Self::TaskKv(taskkv::Settings::default()),
+            Self::Memory(memory::Settings::default()),
+            Self::Recall(recall::Settings::default()),
+            Self::Successor(successor::Settings::default()),
+            Self::Arithmetic(arithmetic::Settings::default()),
+            Self::Ships(ships::Settings::default()),
             Self::Icl(icl::Settings::default()),
         ]
     }
@@ -111,6 +132,69 @@ impl Method {
                 "Meng et al. 2022; Heimersheim & Nanda 2024",
                 Takes::Prompts,
             ),
+            Self::Retrieval(_) => (
+                "retrieval",
+                "Retrieval heads",
+                "Which heads copy the answer out of a long context?",
+                "Wu et al. 2024",
+                Takes::Model,
+            ),
+            Self::Influence(_) => (
+                "influence",
+                "AttentionInfluence",
+                "Which texts does the model lose when heads that look things up are silenced?",
+                "Hua et al. 2025",
+                Takes::Texts,
+            ),
+            Self::LongHeads(_) => (
+                "longheads",
+                "LongHeads",
+                "Which chunks of a long text does each head choose to read?",
+                "Lu et al. 2024",
+                Takes::Prompt,
+            ),
+            Self::TaskKv(_) => (
+                "taskkv",
+                "Task-KV",
+                "Which heads need the whole cache for this task?",
+                "He et al. 2025",
+                Takes::Prompt,
+            ),
+            Self::Memory(_) => (
+                "memory",
+                "Memorised or in context",
+                "Which heads decide between what was learned and what is said?",
+                "Yu, Merullo & Pavlick 2023; Ortu et al. 2024",
+                Takes::Prompts,
+            ),
+            Self::Recall(_) => (
+                "recall",
+                "Recall trace",
+                "How does a fact get from its subject to the answer?",
+                "Lv et al. 2024",
+                Takes::Prompts,
+            ),
+            Self::Successor(_) => (
+                "successor",
+                "Successor heads",
+                "Which heads turn Monday into Tuesday?",
+                "Gould et al. 2023",
+                Takes::Model,
+            ),
+            Self::Arithmetic(_) => (
+                "arithmetic",
+                "Arithmetic heads",
+                "Which heads does a sum rest on?",
+                "Zhang et al. 2024",
+                Takes::Model,
+            ),
+            Self::Ships(_) => (
+                "ships",
+                "Safety heads",
+                "Which heads does declining a request rest on?",
+                "Zhou et al. 2024",
+                Takes::Texts,
+            ),
             Self::Icl(_) => (
                 "icl",
                 "In-context regression",
@@ -135,6 +219,15 @@ impl Method {
             Self::Attribute(settings) => settings.fields(),
             Self::Sweep(settings) => settings.fields(),
             Self::Patch(settings) => settings.fields(),
+            Self::Retrieval(settings) => settings.fields(),
+            Self::Influence(settings) => settings.fields(),
+            Self::LongHeads(settings) => settings.fields(),
+            Self::TaskKv(settings) => settings.fields(),
+            Self::Memory(settings) => settings.fields(),
+            Self::Recall(settings) => settings.fields(),
+            Self::Successor(settings) => settings.fields(),
+            Self::Arithmetic(settings) => settings.fields(),
+            Self::Ships(settings) => settings.fields(),
             Self::Icl(settings) => settings.fields(),
         }
     }
@@ -180,6 +273,22 @@ impl Method {
             }
             Self::Sweep(settings) => ablation::sweep(engine, cases, settings, progress),
             Self::Patch(settings) => patching::patch(engine, cases, settings, progress),
+            Self::Retrieval(settings) => retrieval::retrieval(engine, settings, progress),
+            Self::Influence(settings) => influence::influence(
+                engine,
+                &influence::of_texts(&input.texts),
+                settings,
+                progress,
+            ),
+            Self::LongHeads(settings) => longheads::longheads(engine, first()?, settings, progress),
+            Self::TaskKv(settings) => taskkv::taskkv(engine, first()?, settings, progress),
+            Self::Memory(settings) => memory::memory(engine, cases, settings, progress),
+            Self::Recall(settings) => recall::recall(engine, cases, settings, progress),
+            Self::Successor(settings) => successor::successor(engine, settings, progress),
+            Self::Arithmetic(settings) => arithmetic::arithmetic(engine, settings, progress),
+            Self::Ships(settings) => {
+                ships::ships(engine, &ships::of_texts(&input.texts), settings, progress)
+            }
             Self::Icl(settings) => icl::run(settings, progress),
         }?;
         report.notes.extend(input.notes.iter().cloned());

@@ -4,6 +4,7 @@
 //! Sources are named at each method: the paper and its section, or the program whose definition it is.
 
 pub mod ablation;
+pub mod arithmetic;
 pub mod atlas;
 pub mod attribution;
 pub mod cases;
@@ -12,13 +13,23 @@ pub mod copying;
 pub mod detectors;
 pub mod field;
 pub mod icl;
+pub mod influence;
 pub mod lens;
+pub mod longheads;
+pub mod masking;
+pub mod memory;
 pub mod method;
 pub mod metric;
 pub mod patching;
+pub mod recall;
 pub mod report;
+pub mod retrieval;
+pub mod sequences;
+pub mod ships;
+pub mod successor;
 pub mod tags;
 pub mod task_heads;
+pub mod taskkv;
 pub mod texts;
 
 use crate::experiment::engine::RunError;

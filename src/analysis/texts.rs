@@ -101,7 +101,8 @@ pub enum TextsError {
     Empty { path: PathBuf },
 }
 
-/// The texts of a file, one a line; of `.jsonl` the value of `"text"`. Empty lines are left out.
+/// The texts of a file, one a line; of `.jsonl` the value of `"text"`, with its `"domain"` and a tab before it
+/// where there is one. Empty lines are left out.
 pub fn read(path: &Path) -> Result<Vec<String>, TextsError> {
     let io = |source| TextsError::Io {
         source,
@@ -126,11 +127,15 @@ pub fn read(path: &Path) -> Result<Vec<String>, TextsError> {
             continue;
         }
         let value: Option<serde_json::Value> = serde_json::from_str(line).ok();
-        let text = value.as_ref().and_then(|value| value.get("text")?.as_str());
-        texts.push(text.map(str::to_owned).ok_or_else(|| TextsError::NoText {
+        let of = |key: &str| value.as_ref().and_then(|value| value.get(key)?.as_str());
+        let text = of("text").ok_or_else(|| TextsError::NoText {
             line: i + 1,
             path: path.to_owned(),
-        })?);
+        })?;
+        texts.push(match of("domain") {
+            Some(domain) => format!("{domain}\t{text}"),
+            None => text.to_owned(),
+        });
     }
     if texts.is_empty() {
         return Err(TextsError::Empty {
@@ -178,6 +183,11 @@ mod tests {
         assert_eq!(
             read(&write("a.txt", "one\n\n two\n")).unwrap(),
             ["one", " two"]
+        );
+        let lines = "{\"text\": \"one\", \"domain\": \"code\"}\n{\"text\": \"two\"}\n";
+        assert_eq!(
+            read(&write("b.jsonl", lines)).unwrap(),
+            ["code\tone", "two"]
         );
         let jsonl = write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": 2}\n");
         let error = read(&jsonl).unwrap_err().to_string();

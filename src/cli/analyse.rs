@@ -89,6 +89,7 @@ fn option(field: &Field<'_>) -> Arg {
         Value::Heads(_) => arg.value_name("HEAD,…"),
         Value::Count(..) | Value::MaybeCount(..) | Value::Seed(_) => arg.value_name("N"),
         Value::Number(..) => arg.value_name("X"),
+        Value::Text(_) => arg.value_name("TEXT"),
     }
 }
 

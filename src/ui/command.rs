@@ -184,7 +184,7 @@ impl Command {
             Self::ComputeOn(device) => return format!("Compute on {device}"),
             Self::OpenSession => "Open session…",
             Self::Gallery => "Gallery…",
-            Self::StopMethod => "Stop the method",
+            Self::StopMethod => "Stop the analysis",
             Self::CancelLoad => "Stop loading",
             Self::Save => "Save session",
             Self::SaveAs => "Save session as…",

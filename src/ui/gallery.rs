@@ -30,6 +30,9 @@ const ON_DEMO: Entry = Entry {
     task: None,
 };
 
+/// Opened from the hub, or from the cache that Python uses.
+const SMOLLM2: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+
 const NAMES: &str = "When Mary and John went to the store, John gave a book to";
 const OTHER_NAMES: &str = "When Mary and John went to the store, Mary gave a book to";
 
@@ -79,6 +82,76 @@ pub const ENTRIES: &[Entry] = &[
         prompt: Some(NAMES),
         contrast: Some(OTHER_NAMES),
         answers: &[" Mary", " John"],
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Copied out of a long context",
+        text: "Heads that find a value by its key among many and copy it; silencing them costs the answer, random heads do not.",
+        method: "retrieval",
+        model: SMOLLM2,
+        settings: &[("data", "json")],
+        ..ON_DEMO
+    },
+    Entry {
+        title: "What repeats need",
+        text: "Texts that say things again lose more than plain ones when the heads that continue repeats are silenced.",
+        method: "influence",
+        settings: &[("heads", "L1H7,L1H5,L1H1")],
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Chunks that heads choose",
+        text: "A pass key in a long text: which heads choose the chunk that holds it.",
+        method: "longheads",
+        model: SMOLLM2,
+        settings: &[("chunk", "8"), ("window", "48")],
+        prompt: Some(
+            "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. The pass key is 31842. \
+             Remember it. 31842 is the pass key. The grass is green. The sky is blue. The sun is yellow. Here we go. There and \
+             back again. What is the pass key? The pass key is",
+        ),
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Heads that need the whole cache",
+        text: "Heads whose reading differs most from the others' keep everything; of the others a few tokens stay.",
+        method: "taskkv",
+        prompt: Some(NAMES),
+        settings: &[("sink", "2"), ("recent", "4")],
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Learned or said",
+        text: "The prompt contradicts what was learned: scaled by 0 one head gives the learned answer, by 3 the one that is said.",
+        method: "memory",
+        task: Some("counterfactual_capitals"),
+        ..ON_DEMO
+    },
+    Entry {
+        title: "From the country to its capital",
+        text: "Which heads carry the subject to the end, and what the MLPs make of it.",
+        method: "recall",
+        task: Some("capitals"),
+        ..ON_DEMO
+    },
+    Entry {
+        title: "After Monday",
+        text: "Which heads turn a member of a sequence into the next one, by their weights alone.",
+        method: "successor",
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Sums",
+        text: "Which heads a sum rests on: each one's path to the answer, and what is left without the strongest.",
+        method: "arithmetic",
+        model: SMOLLM2,
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Polite refusals",
+        text: "Which heads declining a request rests on, on requests that any assistant declines.",
+        method: "ships",
+        model: SMOLLM2,
         ..ON_DEMO
     },
     Entry {

@@ -111,7 +111,9 @@ fn widget(state: &mut State, ui: &mut Ui, field: &mut Field<'_>) -> (bool, Optio
                 None => (false, None),
             }
         }
-        Value::MaybeCount(..) | Value::Positions(_) | Value::Heads(_) => typed(state, ui, field),
+        Value::Text(_) | Value::MaybeCount(..) | Value::Positions(_) | Value::Heads(_) => {
+            typed(state, ui, field)
+        }
     }
 }
 
