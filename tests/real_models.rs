@@ -11,6 +11,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
+use headscope::analysis::{Unheard, atlas};
 use headscope::experiment::RunSpec;
 use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::load::{Unreported, open};
@@ -142,4 +143,63 @@ fn smollm2_from_gguf_agrees_with_its_reference() {
         let folder = models.join("smollm2-135m-instruct-q4_1");
         check_reference(&folder, "SmolLM2-135M-Instruct.Q4_1.gguf");
     }
+}
+
+/// Heads of SmolLM2 that an independent script found on other random tokens: seeds move single values, so that identity
+/// and rank are asked for, not digits.
+#[test]
+fn smollm2_has_the_heads_that_another_program_found() {
+    let Some(models) = support::real_models("smollm2-135m-instruct-q4_1") else {
+        return;
+    };
+    let folder = models.join("smollm2-135m-instruct-q4_1");
+    let file = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|ending| ending == "gguf"));
+    let model = open(file.unwrap().to_str().unwrap(), &mut Unreported).unwrap();
+    let settings = atlas::Settings {
+        sequences: 2,
+        length: Some(40),
+        ..atlas::Settings::default()
+    };
+    let mut engine = Engine::new(Arc::new(model));
+    let report = atlas::atlas(&mut engine, &[], &settings, &mut Unheard).unwrap();
+    let place = |score: &str, head: &str| {
+        let scores = report.scores_of(score).unwrap();
+        let ranked = scores.ranked();
+        let at = ranked
+            .iter()
+            .position(|(known, _)| known.to_string() == head);
+        let (_, value) = ranked[at.unwrap()];
+        println!("{score} {head}: number {}, {value:?}", at.unwrap() + 1);
+        (at.unwrap(), value.unwrap())
+    };
+    for (score, head) in [
+        ("induction", "L18H6"),
+        ("induction", "L17H3"),
+        ("induction", "L17H4"),
+        ("induction", "L18H7"),
+        ("duplicate_token", "L14H3"),
+        ("duplicate_token", "L8H0"),
+        ("previous_token", "L16H0"),
+        ("previous_token", "L11H1"),
+    ] {
+        let (at, value) = place(score, head);
+        assert!(at < 6 && value > 0.3, "{score} {head}: {at} {value}");
+    }
+    // Through the vocabulary: the extremes, and how many copy.
+    for (head, sign) in [
+        ("L27H1", 1.0),
+        ("L28H5", 1.0),
+        ("L11H6", -1.0),
+        ("L10H8", -1.0),
+    ] {
+        let (_, value) = place("copying", head);
+        assert!(value * sign > 0.99, "{head}: {value}");
+    }
+    let copying = report.scores_of("copying").unwrap();
+    let known = copying.values.iter().flatten();
+    let share = known.clone().filter(|x| **x > 0.5).count() as f32 / known.count() as f32;
+    assert!((share - 0.47).abs() < 0.02, "{share}");
 }

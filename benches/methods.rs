@@ -1,0 +1,82 @@
+//! What methods cost: the atlas of the bundled model, and a patching sweep beside the forwards that it is made of.
+//!
+//! `cargo bench --bench methods`; the sweep runs on GPT-2 small's shape with random weights (`scripts/make-random-model`).
+
+mod support;
+
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use headscope::analysis::patching::{self, Direction, patch};
+use headscope::analysis::{Case, Unheard, atlas};
+use headscope::experiment::RunSpec;
+use headscope::experiment::engine::{Engine, Unwatched};
+use headscope::model::demo;
+use headscope::model::load::{Unreported, open};
+
+use support::run;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const TOKENS: usize = 16;
+const PROMPTS: usize = 8;
+
+fn the_atlas(c: &mut Criterion) {
+    let model = open(demo::NAME, &mut Unreported).unwrap_or_else(|error| panic!("{error}"));
+    let model = Arc::new(model);
+    c.bench_function("atlas of the bundled model", |b| {
+        b.iter(|| {
+            let mut engine = Engine::new(Arc::clone(&model));
+            atlas::atlas(&mut engine, &[], &atlas::Settings::default(), &mut Unheard)
+        });
+    });
+}
+
+/// Pairs of prompts that differ in one token.
+fn cases() -> Vec<Case> {
+    (0..PROMPTS)
+        .map(|i| {
+            let mut spec: RunSpec = run(TOKENS, &[]);
+            let mut ids = spec.ids.to_vec();
+            ids[1] = 100 + i as u32;
+            let mut other = ids.clone();
+            other[5] = 200 + i as u32;
+            spec.ids = ids.into();
+            spec.contrast = Some(other.into());
+            Case {
+                label: format!("{i}"),
+                spec,
+                answers: vec![11],
+                wrong: vec![42],
+                spans: vec![],
+            }
+        })
+        .collect()
+}
+
+fn patching(c: &mut Criterion) {
+    let folder = support::random_model();
+    let model = open(&folder.to_string_lossy(), &mut Unreported);
+    let model = Arc::new(model.unwrap_or_else(|error| panic!("{error}")));
+    let mut group = c.benchmark_group("z of 144 heads, 8 prompts of 16 tokens");
+    group.sample_size(10);
+    let cases = cases();
+    let settings = patching::Settings {
+        direction: Direction::Noise,
+        ..patching::Settings::default()
+    };
+    group.bench_function("patching", |b| {
+        b.iter(|| {
+            let mut engine = Engine::new(Arc::clone(&model));
+            patch(&mut engine, &cases, &settings, &mut Unheard)
+        });
+    });
+    // A run of variants begins at their layer, so that 144 x 8 of them are half as many whole forwards: 576.
+    group.bench_function("one of 576 forwards, one by one", |b| {
+        b.iter(|| Engine::new(Arc::clone(&model)).run(&cases[0].spec, &mut Unwatched));
+    });
+}
+
+criterion_group!(benches, the_atlas, patching);
+criterion_main!(benches);
