@@ -69,7 +69,7 @@ fn the_atlas_lists_heads_falling_by_score() {
     assert_eq!(with_task["settings"]["prompts"], 6);
     let text = program.done(&["atlas", "demo", "--weights", "false"]);
     assert!(
-        text.contains("induction") && text.contains("note:"),
+        text.contains("induction") && text.contains("none found"),
         "{text}"
     );
 }
