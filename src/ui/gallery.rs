@@ -40,7 +40,7 @@ const OTHER_NAMES: &str = "When Mary and John went to the store, Mary gave a boo
 pub const ENTRIES: &[Entry] = &[
     Entry {
         title: "Heads and what they are",
-        text: "Scores of all heads on random repeats and on prose: three heads of the bundled model continue repeats, and \
+        text: "Scores of all heads on random repeats and on prose: the heads of the bundled model that continue repeats \
                are found by name.",
         method: "atlas",
         ..ON_DEMO

@@ -21,8 +21,8 @@ use crate::ui::widgets::message;
 const FIRST: &str = "sweep";
 
 /// Widths at which the form stands beside the results.
-const BESIDE: f32 = 620.0;
-const FORM: f32 = 250.0;
+const BESIDE: f32 = 500.0;
+const FORM: f32 = 218.0;
 
 #[derive(Debug, Default)]
 pub struct State {
@@ -178,7 +178,7 @@ pub(super) fn task_choice(ui: &mut Ui, id: &str, none: &str, task: &mut String) 
     let text = if task.is_empty() { none } else { task.as_str() }.to_owned();
     egui::ComboBox::from_id_salt(id)
         .selected_text(last_of(&text, 22))
-        .width(150.0)
+        .width(128.0)
         .height(420.0)
         .show_ui(ui, |ui| {
             ui.selectable_value(task, String::new(), none);

@@ -125,7 +125,7 @@ fn typed(state: &mut State, ui: &mut Ui, field: &mut Field<'_>) -> (bool, Option
         .get(name)
         .cloned()
         .unwrap_or_else(|| field.text());
-    let edit = egui::TextEdit::singleline(&mut text).desired_width(150.0);
+    let edit = egui::TextEdit::singleline(&mut text).desired_width(128.0);
     let response = ui.add(edit).on_hover_text(help);
     response.widget_info(|| WidgetInfo::labeled(egui::Role::TextInput, true, name));
     if response.changed() {

@@ -143,6 +143,7 @@ fn map(
         16.0 + pitch * n_layers as f32,
     );
     egui::ScrollArea::horizontal()
+        .content_margin(0.0)
         .id_salt("map")
         .max_width(width)
         .show(ui, |ui| {
