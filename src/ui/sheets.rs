@@ -124,7 +124,8 @@ fn gallery(theme: &Theme, ui: &mut egui::Ui) -> Option<Answer> {
                     ui.set_width(ui.available_width());
                     ui.horizontal(|ui| {
                         ui.strong(entry.title);
-                        ui.weak(format!("{} on {}", entry.method, entry.model));
+                        let model = entry.model.rsplit('/').next().unwrap_or(entry.model);
+                        ui.weak(format!("{} on {model}", entry.method));
                         let right = egui::Layout::right_to_left(egui::Align::Center);
                         ui.with_layout(right, |ui| {
                             let button = ui.button("Open");

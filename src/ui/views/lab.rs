@@ -61,24 +61,29 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
     }
     let height = ui.available_height();
     ui.horizontal_top(|ui| {
-        ui.allocate_ui(egui::vec2(FORM, height), |ui| {
-            ui.set_width(FORM);
-            egui::ScrollArea::vertical()
-                .id_salt("form")
-                .auto_shrink(false)
-                .show(ui, |ui| {
-                    set_up_form(cx, state, ui, &lab, &method);
-                });
+        column(ui, "form", FORM, height, |ui| {
+            set_up_form(cx, state, ui, &lab, &method);
         });
         ui.separator();
-        ui.vertical(|ui| {
-            egui::ScrollArea::vertical()
-                .id_salt("results")
-                .auto_shrink(false)
-                .show(ui, |ui| {
-                    results(cx, state, ui, &method);
-                });
+        let width = ui.available_width();
+        column(ui, "results", width, height, |ui| {
+            results(cx, state, ui, &method);
         });
+    });
+}
+
+/// A part that scrolls by itself.
+fn column(ui: &mut Ui, id: &str, width: f32, height: f32, contents: impl FnOnce(&mut Ui)) {
+    let layout = egui::Layout::top_down(egui::Align::Min);
+    ui.allocate_ui_with_layout(egui::vec2(width, height), layout, |ui| {
+        ui.set_max_width(width);
+        egui::ScrollArea::vertical()
+            .id_salt(id)
+            .auto_shrink(false)
+            .show(ui, |ui| {
+                ui.set_max_width(width - 8.0);
+                contents(ui);
+            });
     });
 }
 
