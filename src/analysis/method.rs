@@ -1,11 +1,14 @@
 //! The methods as a list: name, question, source, settings, what each needs, and how it is run. The window's Lab, the
 //! command line and the gallery go through here.
 
+use std::sync::Arc;
+
 use super::field::Field;
 use super::report::Report;
 use super::{
-    AnalysisError, Case, Progress, ablation, arithmetic, atlas, attribution, icl, influence, lens,
-    longheads, memory, patching, recall, retrieval, ships, successor, taskkv,
+    AnalysisError, Case, Progress, ablation, arithmetic, atlas, attribution, icl, influence,
+    inject, iti, learned, lens, lofit, longheads, memory, patching, recall, retrieval, ships,
+    successor, taskkv,
 };
 use crate::experiment::engine::Engine;
 use crate::model::spec::ModelSpec;
@@ -27,6 +30,9 @@ pub enum Method {
     Successor(successor::Settings),
     Arithmetic(arithmetic::Settings),
     Ships(ships::Settings),
+    Iti(iti::Settings),
+    Lofit(lofit::Settings),
+    Inject(inject::Settings),
     Icl(icl::Settings),
 }
 
@@ -84,6 +90,9 @@ impl Method {
             Self::Successor(successor::Settings::default()),
             Self::Arithmetic(arithmetic::Settings::default()),
             Self::Ships(ships::Settings::default()),
+            Self::Iti(iti::Settings::default()),
+            Self::Lofit(lofit::Settings::default()),
+            Self::Inject(inject::Settings::default()),
             Self::Icl(icl::Settings::default()),
         ]
     }
@@ -195,6 +204,27 @@ impl Method {
                 "Zhou et al. 2024",
                 Takes::Texts,
             ),
+            Self::Iti(_) => (
+                "iti",
+                "Inference-time intervention",
+                "Which heads tell true from false, and what if they are moved that way?",
+                "Li et al. 2023",
+                Takes::Prompts,
+            ),
+            Self::Lofit(_) => (
+                "lofit",
+                "LoFiT",
+                "Which heads learn a task, and which offsets do it?",
+                "Yin, Ye & Durrett 2024",
+                Takes::Prompts,
+            ),
+            Self::Inject(_) => (
+                "inject",
+                "Soft injection",
+                "What of many examples can be put into the heads instead?",
+                "Park & Kim 2025; Todd et al. 2024; Hendel et al. 2023",
+                Takes::Prompts,
+            ),
             Self::Icl(_) => (
                 "icl",
                 "In-context regression",
@@ -210,6 +240,11 @@ impl Method {
             source,
             takes,
         }
+    }
+
+    /// Whether its report has something to save and apply.
+    pub const fn learns(&self) -> bool {
+        matches!(self, Self::Iti(_) | Self::Lofit(_) | Self::Inject(_))
     }
 
     pub fn fields(&mut self) -> Vec<Field<'_>> {
@@ -228,6 +263,9 @@ impl Method {
             Self::Successor(settings) => settings.fields(),
             Self::Arithmetic(settings) => settings.fields(),
             Self::Ships(settings) => settings.fields(),
+            Self::Iti(settings) => settings.fields(),
+            Self::Lofit(settings) => settings.fields(),
+            Self::Inject(settings) => settings.fields(),
             Self::Icl(settings) => settings.fields(),
         }
     }
@@ -289,10 +327,25 @@ impl Method {
             Self::Ships(settings) => {
                 ships::ships(engine, &ships::of_texts(&input.texts), settings, progress)
             }
+            Self::Iti(settings) => iti::iti(engine, cases, settings, progress).map(with_learned),
+            Self::Lofit(settings) => {
+                lofit::lofit(engine, cases, settings, progress).map(with_learned)
+            }
+            Self::Inject(settings) => {
+                inject::inject(engine, cases, settings, progress).map(with_learned)
+            }
             Self::Icl(settings) => icl::run(settings, progress),
         }?;
         report.notes.extend(input.notes.iter().cloned());
         Ok(report)
+    }
+}
+
+/// A report with what was learned.
+fn with_learned((report, vectors): (Report, learned::Vectors)) -> Report {
+    Report {
+        learned: Some(Arc::new(vectors)),
+        ..report
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a method found: plain data that the window draws and the command line prints.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use super::learned::Vectors;
 use crate::ids::{HeadId, KvHeadId};
 
 /// The result of one method.
@@ -15,6 +18,8 @@ pub struct Report {
     pub grids: Vec<Grid>,
     pub tables: Vec<Table>,
     pub plots: Vec<Plot>,
+    /// What was learned, to be saved and applied as edits.
+    pub learned: Option<Arc<Vectors>>,
     /// What a reader has to know: what was left out and why, what the verdict rests on.
     pub notes: Vec<String>,
 }

@@ -57,6 +57,16 @@ pub(super) fn command(method: &Method) -> clap::Command {
                 .value_parser(clap::value_parser!(std::path::PathBuf)),
         );
     }
+    if method.learns() {
+        command = command.arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_name("FILE.safetensors")
+                .help("Saves what was learned; the edits that apply it are printed")
+                .value_parser(clap::value_parser!(std::path::PathBuf)),
+        );
+    }
     command = command.arg(
         Arg::new("json")
             .long("json")
@@ -121,7 +131,18 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
         .run(&mut opened.engine, &input, &mut shown)
         .map_err(anyhow::Error::from)?;
     drop(shown);
-    let report = Report::new(Some(&opened), &report, &opened.warnings, started);
+    let mut warnings = opened.warnings.clone();
+    if method.learns() {
+        let path = matches.get_one::<std::path::PathBuf>("output");
+        match (path, &report.learned) {
+            (Some(path), Some(learned)) => learned.save(path).map_err(anyhow::Error::from)?,
+            _ => {
+                warnings
+                    .push("nothing is saved: -o FILE.safetensors keeps what was learned".into());
+            }
+        }
+    }
+    let report = Report::new(Some(&opened), &report, &warnings, started);
     print(&report, is_json)
 }
 

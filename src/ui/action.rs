@@ -74,6 +74,8 @@ pub enum Action {
     /// Runs a method.
     Analyse(Lab),
     StopMethod,
+    /// Asks where the newest report's vectors are to be saved; their edits are added then.
+    SaveLearned(String),
     /// Opens an entry of the gallery, and runs its method.
     OpenGallery(usize),
     SetNotes(String),

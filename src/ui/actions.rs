@@ -63,6 +63,7 @@ impl App {
             Action::SetLab(lab) => self.work.session.lab = Some(lab),
             Action::Analyse(lab) => self.analyse(&lab),
             Action::StopMethod => self.stop_method(),
+            Action::SaveLearned(method) => self.ask_for_learned(method, ctx),
             Action::SetNotes(notes) => self.work.session.notes = notes,
             Action::Hover(item) => self.ui.focus.set(item),
             Action::OpenModel(_) | Action::OpenSession(_) | Action::OpenGallery(_)

@@ -20,6 +20,7 @@ pub(super) enum Purpose {
     SaveSession,
     Export(ExportView, Format),
     Screenshot,
+    Learned,
 }
 
 /// At most one dialog at a time.
@@ -100,6 +101,13 @@ async fn pick(purpose: Purpose, name: &str) -> Option<PathBuf> {
                 .set_title("Export")
                 .set_file_name(name)
                 .add_filter(extension.to_uppercase(), &[extension]);
+            dialog.save_file().await
+        }
+        Purpose::Learned => {
+            let dialog = dialog
+                .set_title("Save what was learned")
+                .set_file_name(name)
+                .add_filter("Vectors", &["safetensors"]);
             dialog.save_file().await
         }
         Purpose::Screenshot => {

@@ -155,6 +155,27 @@ pub const ENTRIES: &[Entry] = &[
         ..ON_DEMO
     },
     Entry {
+        title: "Moved towards the truth",
+        text: "Probes find the heads that tell right answers from wrong ones; shifts along their directions are ordinary edits.",
+        method: "iti",
+        task: Some("ioi"),
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Offsets that do a task",
+        text: "A few heads are chosen and given an offset each, by gradients through the frozen model.",
+        method: "lofit",
+        task: Some("capitals"),
+        ..ON_DEMO
+    },
+    Entry {
+        title: "Examples put into the heads",
+        text: "What heads give at the end of prompts with examples is mixed into prompts without, by learned shares.",
+        method: "inject",
+        task: Some("successors"),
+        ..ON_DEMO
+    },
+    Entry {
         title: "Regression in context",
         text: "One layer of attention learns linear regression while you look: its heads pair up with opposite signs.",
         method: "icl",

@@ -1,11 +1,13 @@
 //! The methods in the window: what the session has set up, what is asked of the worker, and what came back.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::action::Action;
 use super::app::App;
+use super::dialogs::Purpose;
 use crate::analysis::field::Field;
 use crate::analysis::method::Takes;
 use crate::analysis::{Case, Method, Report};
@@ -217,6 +219,40 @@ impl App {
             case.spec.edits.clone_from(&resolved.spec.edits);
         }
         Ok(LabInput::Prompt(Box::new(case)))
+    }
+
+    /// Asks where what a method learned is to be saved.
+    pub(super) fn ask_for_learned(&mut self, method: String, ctx: &egui::Context) {
+        let name = format!("{method}.safetensors");
+        self.ui.learned = Some(method);
+        self.ask_path(Purpose::Learned, &name, ctx);
+    }
+
+    /// Saves it, and adds the edits that apply it.
+    pub(super) fn save_learned(&mut self, path: &Path) {
+        let method = self.ui.learned.take().unwrap_or_default();
+        let Some(learned) = self
+            .results
+            .lab
+            .report(&method)
+            .and_then(|of| of.learned.clone())
+        else {
+            return;
+        };
+        let saved = learned
+            .save(path)
+            .and_then(|()| learned.edits_from(&path.to_string_lossy()));
+        match saved {
+            Ok(edits) => {
+                let n = edits.len();
+                for edit in edits {
+                    self.change(&Action::AddEdit(edit));
+                }
+                let text = format!("Saved {}; {n} edits apply it", path.display());
+                self.ui.notifications.info(text);
+            }
+            Err(error) => self.ui.notifications.error(error.to_string()),
+        }
     }
 
     pub(super) fn stop_method(&mut self) {

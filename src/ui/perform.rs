@@ -192,6 +192,7 @@ impl App {
                     .info(format!("Exported {}", path.display())),
                 Err(error) => self.ui.notifications.error(error),
             },
+            Purpose::Learned => self.save_learned(path),
             Purpose::Screenshot => {
                 let (path, outbox, ctx) = (path.to_owned(), self.ui.outbox.clone(), ctx.clone());
                 ctx.clone().request_screenshot(move |image| {
@@ -207,7 +208,7 @@ impl App {
         }
     }
 
-    fn ask_path(&mut self, purpose: Purpose, name: &str, ctx: &egui::Context) {
+    pub(super) fn ask_path(&mut self, purpose: Purpose, name: &str, ctx: &egui::Context) {
         if let Err(error) = self.ui.dialogs.ask(purpose, name, ctx) {
             let text = format!("The file dialog cannot be shown: {error}");
             self.ui.notifications.error(text);

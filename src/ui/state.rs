@@ -35,6 +35,8 @@ pub(super) struct UiState {
     pub answer: Option<Answer>,
     pub notifications: Notifications,
     pub dialogs: Dialogs,
+    /// The method whose vectors are being saved.
+    pub learned: Option<String>,
     pub status: StatusBar,
     /// `None` once they were put away.
     pub first_steps: Option<FirstSteps>,
@@ -76,6 +78,7 @@ impl Default for UiState {
             answer: None,
             notifications: Notifications::default(),
             dialogs: Dialogs::default(),
+            learned: None,
             status: StatusBar::default(),
             first_steps: None,
             drag: Drag::default(),

@@ -269,6 +269,14 @@ fn results(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, method: &Method
         Some(Outcome::Failed(error)) => message::error(ui, cx.theme, error),
         Some(Outcome::Report { report, millis }) => {
             let state = state.reports.entry(about.name).or_default();
+            if report.learned.is_some() && millis.is_some() {
+                let button = ui.button("Save and apply…");
+                let tip = "Saves the vectors that were learned, and adds the edits that apply them";
+                if button.on_hover_text(tip).clicked() {
+                    cx.push(Action::SaveLearned(about.name.to_owned()));
+                }
+                ui.add_space(4.0);
+            }
             report::show(cx, state, ui, report);
             if let Some(millis) = millis {
                 let text = format!("{} in all", duration(millis / 1e3));
