@@ -1,5 +1,5 @@
 //! The head atlas: what kind of head each one is, by scores of its pattern on random repeats and on prose, and of its
-//! weights. With a task set, also by what it does in the task ([`super::ioi`]).
+//! weights. With a task set, also by what it does in the task ([`super::task_heads`]).
 
 use super::cases::Case;
 use super::copying::copying;

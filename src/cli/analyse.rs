@@ -15,6 +15,7 @@ use super::progress::Progress;
 use crate::analysis::field::{Field, Value};
 use crate::analysis::method::{Input, Method, Takes};
 use crate::analysis::{self, Case, cases};
+use crate::experiment::resolve::{Resolved, resolve};
 use crate::task::{Draw, TaskSet};
 
 /// The command of a method.
@@ -192,7 +193,10 @@ fn input(
             cases::of_task(&set, opened.model_ref(), bos).map_err(anyhow::Error::from)?;
         (input.cases, input.notes) = (cases, notes);
     } else if about.takes != Takes::Model {
-        let mut case = Case::of_experiment(&opened.resolved);
+        let mut case = match sample(opened, asked) {
+            Some(resolved) => Case::of_experiment(&resolved),
+            None => Case::of_experiment(&opened.resolved),
+        };
         case.spec.edits.clone_from(edits);
         input.cases.push(case);
     } else if let Some(option) = asked.experiment.first_given() {
@@ -202,6 +206,15 @@ fn input(
         ))));
     }
     Ok(input)
+}
+
+/// Where nothing else was asked, the model's sample prompt comes with its answers; `None` where something was.
+fn sample(opened: &Opened, asked: &Asked) -> Option<Resolved> {
+    let is_plain = asked.experiment.first_given().is_none() && opened.file.is_none();
+    let (_, answers) = opened.model_ref().sample().filter(|_| is_plain)?;
+    let mut experiment = opened.session.experiment.clone();
+    experiment.answers = answers;
+    resolve(&experiment, opened.model_ref(), None).ok()
 }
 
 /// The bar on stderr.

@@ -180,7 +180,12 @@ fn wrong_usage_of_a_method_ends_before_a_model_is_opened() {
     // These are seen with the model open.
     program.refused(2, &["sweep", "demo", "--edit", "L0H0=zero"], &["--edit"]);
     program.refused(2, &["atlas", "demo", "--prompt", "x"], &["--task"]);
-    program.refused(1, &["sweep", "demo"], &["logit_diff", "answer"]);
+    program.done(&["sweep", "demo"]);
+    program.refused(
+        1,
+        &["sweep", "demo", "--prompt", "A book"],
+        &["logit_diff", "answer"],
+    );
     program.refused(
         1,
         &["patch", "demo", "--answer", " Mary", "--answer", " John"],

@@ -29,7 +29,7 @@ pub enum Style {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expression {
     pub operation: Operation,
-    /// Of [`FRAMES`].
+    /// Of `FRAMES`.
     pub frame: usize,
     pub a: u32,
     pub b: u32,

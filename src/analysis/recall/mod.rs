@@ -2,9 +2,9 @@
 //! a last layer that takes confidence back.
 //!
 //! Lv et al. 2024 (arXiv 2403.19521; the specification's section 4), in three steps. 1: path patching of each head into
-//! the logits, from a prompt with another subject ([`patch`]). 2: the MLP's output at the end as scalar weights of the heads
-//! before it, of the rest of the stream and an intercept, by least squares ([`regression`]). 3: the answer in the stream
-//! before and after the last layer, and three ways to soften what that does ([`last_layer`]).
+//! the logits, from a prompt with another subject (`patch`). 2: the MLP's output at the end as scalar weights of the heads
+//! before it, of the rest of the stream and an intercept, by least squares (`regression`). 3: the answer in the stream
+//! before and after the last layer, and three ways to soften what that does (`last_layer`).
 //!
 //! The paper's text was not at hand: steps 2 and 3 are the specification's readings. The subject is where prompt and
 //! contrast differ. An attribution needs a second token: the wrong answer, or the likeliest other token.

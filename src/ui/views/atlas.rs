@@ -4,6 +4,7 @@ use egui::Ui;
 
 use super::{lab, report};
 use crate::session::Lab;
+use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::lab::Outcome;
 use crate::ui::widgets::message;
@@ -13,42 +14,42 @@ pub const METHOD: &str = "atlas";
 
 #[derive(Debug, Default)]
 pub struct State {
-    /// A task set beside the texts of the atlas; empty is none.
-    task: String,
     report: report::State,
 }
 
 pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
+    let set_up = cx.session.lab.clone();
+    let lab = set_up
+        .filter(|lab| lab.method == METHOD)
+        .unwrap_or_else(|| Lab {
+            method: METHOD.into(),
+            ..Lab::default()
+        });
     ui.horizontal_wrapped(|ui| {
-        let running = cx
-            .lab
-            .running
-            .as_ref()
-            .filter(|running| running.method == METHOD);
-        let set_up = cx.session.lab.clone().filter(|lab| lab.method == METHOD);
-        if let Some(running) = running {
+        let running = cx.lab.running.as_ref();
+        if let Some(running) = running.filter(|running| running.method == METHOD) {
             lab::progress(cx, ui, running);
+            return;
+        }
+        let is_known = cx.lab.of(METHOD).is_some();
+        let name = if is_known {
+            "Score again"
         } else {
-            let is_known = cx.lab.of(METHOD).is_some();
-            let name = if is_known {
-                "Score again"
-            } else {
-                "Score the heads"
-            };
-            let button = ui.button(name);
-            if button
-                .on_hover_text("Scores every head on random repeats, on prose, and by its weights")
-                .clicked()
-            {
-                let task = Some(state.task.clone()).filter(|task| !task.is_empty());
-                cx.push(crate::ui::action::Action::Analyse(Lab {
-                    method: METHOD.into(),
-                    task,
-                    ..set_up.unwrap_or_default()
-                }));
-            }
-            ui.label("with");
-            lab::task_choice(ui, "atlas task", "no task", &mut state.task);
+            "Score the heads"
+        };
+        let tip = "Scores every head on random repeats, on prose, and by its weights";
+        if ui.button(name).on_hover_text(tip).clicked() {
+            cx.push(Action::SetLab(lab.clone()));
+            cx.push(Action::Analyse(lab.clone()));
+        }
+        ui.label("with");
+        let mut task = lab.task.clone().unwrap_or_default();
+        if lab::task_choice(ui, "atlas task", "no task", &mut task) {
+            let task = Some(task).filter(|task| !task.is_empty());
+            cx.push(Action::SetLab(Lab {
+                task,
+                ..lab.clone()
+            }));
         }
     });
     ui.separator();
