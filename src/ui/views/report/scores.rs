@@ -17,6 +17,9 @@ use crate::ui::widgets::scale::minus;
 /// Sides of a cell, in points.
 const MIN_CELL: f32 = 9.0;
 const MAX_CELL: f32 = 34.0;
+/// The map is no higher, while its cells have this side at least.
+const HEIGHT: f32 = 380.0;
+const SHALLOWEST: f32 = 13.0;
 /// From this side on a cell has its number in it.
 const NUMBERED: f32 = 30.0;
 const MARGIN: f32 = 28.0;
@@ -67,7 +70,8 @@ pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, report:
     ui.horizontal(|ui| legend(cx, ui, shown.scale, colours));
     ui.add_space(2.0);
     let width = ui.available_width();
-    if width >= BESIDE {
+    let of_map = MARGIN + pitch(shown, width) * shown.n_heads as f32;
+    if width >= BESIDE || of_map + RANKING + 16.0 <= width {
         ui.horizontal_top(|ui| {
             let room = width - RANKING - 16.0;
             map(cx, ui, shown, colours, &report.scores, room);
@@ -126,6 +130,13 @@ fn difference(scores: &HeadScores, pinned: &HeadScores) -> Option<HeadScores> {
     })
 }
 
+/// The side of a cell with its gap. Deep models keep small cells, so that the whole map is seen at once.
+fn pitch(scores: &HeadScores, width: f32) -> f32 {
+    let wide = (width - MARGIN) / scores.n_heads as f32;
+    let high = (HEIGHT / scores.n_layers() as f32).max(SHALLOWEST);
+    wide.min(high).clamp(MIN_CELL, MAX_CELL).floor()
+}
+
 fn map(
     cx: &ViewContext<'_>,
     ui: &mut Ui,
@@ -135,9 +146,7 @@ fn map(
     width: f32,
 ) {
     let (n_layers, n_heads) = (scores.n_layers(), scores.n_heads);
-    let pitch = ((width - MARGIN) / n_heads as f32)
-        .clamp(MIN_CELL, MAX_CELL)
-        .floor();
+    let pitch = pitch(scores, width);
     let size = vec2(
         MARGIN + pitch * n_heads as f32,
         16.0 + pitch * n_layers as f32,
