@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` has the map.
 
 // Names, texts and arithmetic that need nothing else.
+pub mod atomic;
 pub mod colormap;
 pub mod compute;
 pub mod ids;

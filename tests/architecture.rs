@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Who may use whom, in the order of `lib.rs`. What is not named is not allowed.
 #[rustfmt::skip]
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
+    ("atomic", &[]),
     ("colormap", &[]),
     ("compute", &[]),
     ("ids", &[]),
@@ -19,14 +20,14 @@ const ALLOWED: [(&str, &[&str]); 20] = [
     ("model", &["compute", "ids", "mask", "panics", "prompt"]),
     ("experiment", &["ids", "mask", "prompt", "edit", "model"]),
     ("verify", &["ids", "mask", "prompt", "edit", "model", "experiment"]),
-    ("analysis", &["ids", "mask", "prompt", "task", "edit", "model", "experiment"]),
+    ("analysis", &["atomic", "ids", "mask", "prompt", "task", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids", "mask"]),
-    ("session", &["colormap", "compute", "ids", "prompt", "edit", "experiment"]),
+    ("session", &["atomic", "colormap", "compute", "ids", "prompt", "edit", "experiment"]),
     ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),
     ("render", &["colormap", "mask", "pyramid"]),
     ("worker", &["compute", "ids", "panics", "prompt", "pyramid", "task", "model", "experiment", "verify", "analysis"]),
-    ("ui", &["colormap", "compute", "ids", "mask", "prompt", "pyramid", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "worker"]),
-    ("cli", &["colormap", "compute", "ids", "prompt", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "ui"]),
+    ("ui", &["atomic", "colormap", "compute", "ids", "mask", "prompt", "pyramid", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "worker"]),
+    ("cli", &["atomic", "colormap", "compute", "ids", "prompt", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "ui"]),
 ];
 
 /// Crates that only some modules may see.

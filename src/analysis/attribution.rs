@@ -270,7 +270,8 @@ fn along_heads(model: &Model, layer: usize, direction: &[f32]) -> Result<Vec<f32
     Ok(along)
 }
 
-fn norm_scale(resid: &[f32], norm: Norm, eps: f64) -> f64 {
+/// What a norm divides a stream by.
+pub(super) fn norm_scale(resid: &[f32], norm: Norm, eps: f64) -> f64 {
     let n = resid.len() as f64;
     let mean = match norm {
         Norm::Layer => resid.iter().map(|x| f64::from(*x)).sum::<f64>() / n,

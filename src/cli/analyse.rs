@@ -1,6 +1,7 @@
 //! The methods as commands: `atlas`, `lens`, `sweep`, … Their options are the fields of their settings, so that the window
 //! and the command line ask for the same things.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, FromArgMatches as _};
 
 use super::CliError;
-use super::analysis_report::{Report, text};
+use super::analysis_report::{Learned, Report, text};
 use super::args::{Asked, ComputeArgs, usage};
 use super::opened::{Opened, prepare};
 use super::progress::Progress;
@@ -55,7 +56,7 @@ pub(super) fn command(method: &Method) -> clap::Command {
                 .long("texts")
                 .value_name("FILE")
                 .help("Texts, one a line (.jsonl: its \"text\")")
-                .value_parser(clap::value_parser!(std::path::PathBuf)),
+                .value_parser(clap::value_parser!(PathBuf)),
         );
     }
     if method.learns() {
@@ -65,7 +66,7 @@ pub(super) fn command(method: &Method) -> clap::Command {
                 .long("output")
                 .value_name("FILE.safetensors")
                 .help("Saves what was learned; the edits that apply it are printed")
-                .value_parser(clap::value_parser!(std::path::PathBuf)),
+                .value_parser(clap::value_parser!(PathBuf)),
         );
     }
     command = command.arg(
@@ -122,7 +123,8 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
             .context("the method takes a model")?
             .map_err(anyhow::Error::from)?;
         drop(shown);
-        return print(&Report::new(None, &report, &[], started), is_json);
+        let learned = Learned::default();
+        return print(&Report::new(None, &report, &learned, &[], started), is_json);
     }
     let asked = Asked::from_arg_matches(matches)?;
     let mut opened = Opened::new(&asked)?;
@@ -133,26 +135,29 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
         .map_err(anyhow::Error::from)?;
     drop(shown);
     let mut warnings = opened.warnings.clone();
-    if method.learns() {
-        let path = matches.get_one::<std::path::PathBuf>("output");
-        match (path, &report.learned) {
-            (Some(path), Some(learned)) => learned.save(path).map_err(anyhow::Error::from)?,
-            _ => {
-                warnings
-                    .push("nothing is saved: -o FILE.safetensors keeps what was learned".into());
-            }
-        }
+    let path = method
+        .learns()
+        .then(|| matches.get_one::<PathBuf>("output"))
+        .flatten();
+    if method.learns() && path.is_none() {
+        warnings.push("nothing is saved: -o FILE.safetensors keeps what was learned".into());
     }
-    let report = Report::new(Some(&opened), &report, &warnings, started);
-    print(&report, is_json)
+    let learned = Learned::new(&report, path).map_err(anyhow::Error::from)?;
+    let saved = learned.save(&report);
+    // What was found is told also where it could not be saved.
+    print(
+        &Report::new(Some(&opened), &report, &learned, &warnings, started),
+        is_json,
+    )?;
+    Ok(saved.map_err(anyhow::Error::from)?)
 }
 
-fn print(report: &Report, is_json: bool) -> Result<(), CliError> {
+fn print(report: &Report<'_>, is_json: bool) -> Result<(), CliError> {
     if is_json {
         println!("{}", serde_json::to_string(report).context("as JSON")?);
     } else {
         print!("{}", text(report));
-        for warning in &report.warnings {
+        for warning in report.warnings {
             eprintln!("warning: {warning}");
         }
     }
@@ -169,7 +174,7 @@ fn input(
     let about = method.about();
     let mut input = Input::default();
     if about.takes == Takes::Texts {
-        if let Some(path) = matches.get_one::<std::path::PathBuf>("texts") {
+        if let Some(path) = matches.get_one::<PathBuf>("texts") {
             input.texts = analysis::texts::read(path).map_err(anyhow::Error::from)?;
         }
         return Ok(input);

@@ -1,15 +1,17 @@
 //! A method's report as JSON and as tables. Field names and nulls are a contract: see the schema version.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::opened::Opened;
 use super::report::{ModelReport, SCHEMA_VERSION};
 use super::table::{cells, model_line};
-use crate::analysis::{self, Cell, Grid, HeadScores, Plot, Table};
+use crate::analysis::{self, AnalysisError, Cell, Grid, HeadScores, Plot, Table};
 
 /// Heads that are printed of each score without `--json`.
 const SHOWN: usize = 8;
@@ -17,71 +19,110 @@ const SHOWN: usize = 8;
 /// Columns of a grid that are printed.
 const SHOWN_COLUMNS: usize = 12;
 
-#[derive(Debug, Serialize)]
-pub(super) struct Report {
-    schema_version: u32,
-    method: &'static str,
-    /// Absent of a method that takes none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+/// A report as it is printed; what JSON has is made from it when it is asked for.
+#[derive(Debug)]
+pub(super) struct Report<'a> {
+    /// `None` of a method that takes none.
     model: Option<ModelReport>,
-    settings: Map<String, Value>,
-    scores: Map<String, Value>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    grids: Map<String, Value>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    tables: Map<String, Value>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    plots: Map<String, Value>,
-    notes: Vec<String>,
-    pub(super) warnings: Vec<String>,
-    timing_ms: f64,
-    #[serde(skip)]
-    found: analysis::Report,
+    found: &'a analysis::Report,
+    learned: &'a Learned,
+    pub(super) warnings: &'a [String],
+    millis: f64,
 }
 
-impl Report {
+/// What was learned, where it is kept, and the edits that apply it; empty of a method that learns nothing.
+#[derive(Debug, Default)]
+pub(super) struct Learned {
+    path: Option<PathBuf>,
+    edits: Vec<String>,
+}
+
+impl Learned {
     pub(super) fn new(
-        opened: Option<&Opened>,
         report: &analysis::Report,
-        warnings: &[String],
-        started: Instant,
-    ) -> Self {
-        let named = |name: &str, value: Value| (name.to_owned(), value);
-        Self {
-            schema_version: SCHEMA_VERSION,
-            method: report.method,
-            model: opened.map(|opened| ModelReport::new(opened.model_ref())),
-            settings: report
-                .settings
-                .iter()
-                .map(|(name, value)| named(name, value.clone()))
-                .collect(),
-            scores: report
-                .scores
-                .iter()
-                .map(|of| named(&of.name, scores(of)))
-                .collect(),
-            grids: report
-                .grids
-                .iter()
-                .map(|of| named(&of.name, grid(of)))
-                .collect(),
-            tables: report
-                .tables
-                .iter()
-                .map(|of| named(&of.name, table(of)))
-                .collect(),
-            plots: report
-                .plots
-                .iter()
-                .map(|of| named(&of.name, plot(of)))
-                .collect(),
-            notes: report.notes.clone(),
-            warnings: warnings.to_vec(),
-            timing_ms: started.elapsed().as_secs_f64() * 1e3,
-            found: report.clone(),
+        path: Option<&PathBuf>,
+    ) -> Result<Self, AnalysisError> {
+        let edits = match (&report.learned, path) {
+            (None, _) => vec![],
+            (Some(learned), None) => learned.edits.clone(),
+            (Some(learned), Some(path)) => {
+                let edits = learned.edits_from(&path.to_string_lossy())?;
+                edits.iter().map(ToString::to_string).collect()
+            }
+        };
+        Ok(Self {
+            path: path.cloned(),
+            edits,
+        })
+    }
+
+    pub(super) fn save(&self, report: &analysis::Report) -> Result<(), AnalysisError> {
+        match (&report.learned, &self.path) {
+            (Some(learned), Some(path)) => learned.save(path),
+            _ => Ok(()),
         }
     }
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(
+        opened: Option<&Opened>,
+        found: &'a analysis::Report,
+        learned: &'a Learned,
+        warnings: &'a [String],
+        started: Instant,
+    ) -> Self {
+        Self {
+            model: opened.map(|opened| ModelReport::new(opened.model_ref())),
+            found,
+            learned,
+            warnings,
+            millis: started.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let found = self.found;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schema_version", &SCHEMA_VERSION)?;
+        map.serialize_entry("method", found.method)?;
+        if let Some(model) = &self.model {
+            map.serialize_entry("model", model)?;
+        }
+        let settings = found.settings.iter();
+        let settings: Map<String, Value> = settings
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        map.serialize_entry("settings", &settings)?;
+        map.serialize_entry("scores", &by_name(&found.scores, |of| &of.name, scores))?;
+        for (key, of) in [
+            ("grids", by_name(&found.grids, |of| &of.name, grid)),
+            ("tables", by_name(&found.tables, |of| &of.name, table)),
+            ("plots", by_name(&found.plots, |of| &of.name, plot)),
+        ] {
+            if !of.is_empty() {
+                map.serialize_entry(key, &of)?;
+            }
+        }
+        if !self.learned.edits.is_empty() {
+            map.serialize_entry("edits", &self.learned.edits)?;
+        }
+        map.serialize_entry("notes", &found.notes)?;
+        map.serialize_entry("warnings", self.warnings)?;
+        map.serialize_entry("timing_ms", &self.millis)?;
+        map.end()
+    }
+}
+
+fn by_name<T>(
+    parts: &[T],
+    name: impl Fn(&T) -> &String,
+    value: impl Fn(&T) -> Value,
+) -> Map<String, Value> {
+    let parts = parts.iter();
+    parts.map(|of| (name(of).clone(), value(of))).collect()
 }
 
 fn scores(scores: &HeadScores) -> Value {
@@ -131,15 +172,15 @@ fn plot(plot: &Plot) -> Value {
 }
 
 /// The readable form. Warnings go elsewhere.
-pub(super) fn text(report: &Report) -> String {
+pub(super) fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write_all(&mut out, report);
     out
 }
 
-fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
-    let found = &report.found;
+fn write_all(out: &mut String, report: &Report<'_>) -> std::fmt::Result {
+    let found = report.found;
     if let Some(model) = &report.model {
         writeln!(out, "{}", model_line(model))?;
     }
@@ -195,7 +236,10 @@ fn write_all(out: &mut String, report: &Report) -> std::fmt::Result {
     for note in &found.notes {
         writeln!(out, "note: {note}")?;
     }
-    writeln!(out, "{:.0} ms", report.timing_ms)
+    for edit in &report.learned.edits {
+        writeln!(out, "edit {edit}")?;
+    }
+    writeln!(out, "{:.0} ms", report.millis)
 }
 
 fn cell_text(grid: &Grid, at: usize) -> String {

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 use super::CliError;
 use super::args::DumpArgs;
 use super::opened::Opened;
+use crate::atomic;
 use crate::experiment::engine::Dumped;
-use crate::session::write_atomically;
 
 pub(super) fn run(args: &DumpArgs) -> Result<(), CliError> {
     let DumpArgs {
@@ -18,7 +18,7 @@ pub(super) fn run(args: &DumpArgs) -> Result<(), CliError> {
     let mut opened = Opened::new(asked)?;
     let activations = opened.dump(sites)?;
     let content = safetensors(&activations, metadata(&opened)?)?;
-    write_atomically(output, &content)
+    atomic::write(output, &content)
         .with_context(|| format!("cannot write the activations: {}", output.display()))?;
     for warning in &opened.warnings {
         eprintln!("warning: {warning}");

@@ -5,10 +5,10 @@ use anyhow::Context as _;
 use super::CliError;
 use super::args::{ExportArgs, ExportTheme, Size};
 use super::opened::Opened;
+use crate::atomic;
 use crate::export::{self, ExportView, Run};
 use crate::figure::{FigureSize, Format, Provenance, Style, Theme, window_png};
 use crate::ids::HeadId;
-use crate::session::write_atomically;
 use crate::ui::picture::{self, Scene};
 
 /// Of a window, in points.
@@ -28,7 +28,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
         Some(view) => figure(&mut opened, args, view, format)?,
         None => window(&opened, args)?,
     };
-    write_atomically(&args.output, &content)
+    atomic::write(&args.output, &content)
         .with_context(|| format!("cannot write the figure: {}", args.output.display()))?;
     for warning in &opened.warnings {
         eprintln!("warning: {warning}");

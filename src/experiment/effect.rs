@@ -1,6 +1,7 @@
 //! Which paths of an edit's effect are read: all of them, those that leave later patterns as they are, or the direct one.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::engine::RunError;
@@ -77,16 +78,21 @@ pub(super) fn freeze(plan: &mut Plan, rows: &[Arc<PatternRows>]) {
 }
 
 /// What the edited places add to the final stream at `position`, `[d_model]`, if nothing between answers to it.
+/// `known` keeps the unedited values: variants of a sweep ask for the same sites.
 pub(super) fn direct_change(
     model: &Model,
     kept: &Kept,
     plan: &Plan,
     position: usize,
+    known: &mut BTreeMap<Site, Vec<f32>>,
 ) -> Result<Vec<f32>, RunError> {
     let d_model = model.spec.d_model;
     let mut change = vec![0.0; d_model];
     for (site, part) in parts(plan) {
-        let plain = model.transformer.values_at(kept, site)?;
+        let plain = match known.entry(site) {
+            Entry::Occupied(plain) => plain.into_mut(),
+            Entry::Vacant(place) => place.insert(model.transformer.values_at(kept, site)?),
+        };
         let edited = model.transformer.values_under(kept, site, &part)?;
         let at = position * d_model..(position + 1) * d_model;
         for ((sum, new), old) in change.iter_mut().zip(&edited[at.clone()]).zip(&plain[at]) {

@@ -155,7 +155,14 @@ impl Engine {
         ids: &Arc<[u32]>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Kept, RunError> {
-        Ok(self.whole(ids, &mut |_| go_on())?.kept)
+        let (plan, record) = (Plan::default(), BTreeSet::new());
+        let mut forward = self.model.transformer.start(ids, &plan, &record)?;
+        while forward.step()?.is_some() {
+            if !go_on() {
+                return Err(RunError::Stopped);
+            }
+        }
+        Ok(forward.into_kept())
     }
 
     /// What prompt A's unedited run left for others to start from.

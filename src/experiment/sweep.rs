@@ -5,7 +5,7 @@
 //! Where a run's edits touch only the position that is read, and no token sees a later one, a single row is computed;
 //! the rows before it are those of the unedited run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{Effect, direct_change, freeze, frozen, has_direct_path};
 use super::engine::{Engine, RunError, Unwatched};
@@ -154,11 +154,12 @@ impl Engine {
     ) -> Result<SweepLogits, RunError> {
         let (model, kept) = (self.model(), self.own_kept()?);
         let mut changes = Vec::with_capacity(plans.len() * model.spec.d_model);
+        let mut known = BTreeMap::new();
         for (i, plan) in plans.iter().enumerate() {
             if !go_on(i as f32 / plans.len() as f32) {
                 return Err(RunError::Stopped);
             }
-            changes.extend(direct_change(model, kept, plan, spec.position)?);
+            changes.extend(direct_change(model, kept, plan, spec.position, &mut known)?);
         }
         let last = Entry {
             layer: model.spec.n_layers - 1,

@@ -11,7 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::file::{self, Problem, Saved};
-use super::{atomic, paths};
+use super::paths;
+use crate::atomic;
 
 const SESSION: &str = "autosave.json";
 const LOCK: &str = "lock";

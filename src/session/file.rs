@@ -8,7 +8,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::replay::Numbers;
-use super::{Session, atomic, format};
+use super::{Session, format};
+use crate::atomic;
 use crate::edit::ParseEditError;
 use crate::ids::ParseHeadError;
 

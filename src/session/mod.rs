@@ -3,7 +3,6 @@
 //! Plain data, free of tensors and of the window. [`Experiment`] is the part that decides the numbers, and the part that
 //! undo covers; [`View`] decides how they are drawn.
 
-mod atomic;
 pub mod autosave;
 pub mod file;
 mod format;
@@ -11,8 +10,6 @@ pub mod history;
 pub mod paths;
 pub mod replay;
 pub mod settings;
-
-pub use atomic::write as write_atomically;
 
 use crate::colormap::{ColorScale, Colormap};
 use crate::compute::Dtype;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::format::ColormapName;
-use super::{atomic, paths};
+use super::paths;
+use crate::atomic;
 use crate::colormap::Colormap;
 use crate::compute::Device;
 

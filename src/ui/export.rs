@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::app::App;
+use crate::atomic;
 use crate::export::{self, ExportView, Run};
 use crate::figure::{Format, Style};
-use crate::session::write_atomically;
 
 /// Writes a view. Pictures are for paper: light, of the size that suits them, at two pixels a point.
 pub(super) fn write(
@@ -15,7 +15,7 @@ pub(super) fn write(
     path: &Path,
 ) -> Result<(), String> {
     let content = content(app, view, format).map_err(|error| format!("Not exported: {error}"))?;
-    write_atomically(path, &content)
+    atomic::write(path, &content)
         .map_err(|error| format!("Not exported: {error}: {}", path.display()))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn write_png(image: &egui::ColorImage, path: &Path) -> Result<(), Str
         .ok_or_else(|| "The picture has another size than its pixels".to_owned())?
         .write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)
         .map_err(|error| format!("Not saved: {error}: {}", path.display()))?;
-    write_atomically(path, &png).map_err(|error| format!("Not saved: {error}: {}", path.display()))
+    atomic::write(path, &png).map_err(|error| format!("Not saved: {error}: {}", path.display()))
 }
 
 #[cfg(test)]

@@ -161,6 +161,24 @@ fn the_regression_lab_needs_no_model() {
 }
 
 #[test]
+fn what_was_learned_is_saved_and_its_edits_run() {
+    let program = Program::new();
+    let asked = ["iti", "demo", "--task", "ioi", "--items", "40"];
+    let report = program.json(&[&asked[..], &["-o", "iti.safetensors"]].concat());
+    let edits = report["edits"].as_array().unwrap();
+    assert!(!edits.is_empty());
+    let edit = edits[0].as_str().unwrap();
+    assert!(edit.contains("iti.safetensors:"), "{edit}");
+    program.json(&["run", "demo", "--edit", edit]);
+    let text = program.done(&[&asked[..], &["-o", "iti.safetensors"]].concat());
+    assert!(text.contains(&format!("edit {edit}")), "{text}");
+    // What was found is told also where it cannot be kept.
+    let answer = program.run(&[&asked[..], &["-o", "none/iti.safetensors"]].concat());
+    assert_eq!(answer.code, 1, "{}", answer.stderr);
+    assert!(answer.stdout.contains("validation_accuracy") && answer.stderr.contains("none"));
+}
+
+#[test]
 fn wrong_usage_of_a_method_ends_before_a_model_is_opened() {
     let program = Program::new();
     for (arguments, part) in [

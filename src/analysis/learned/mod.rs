@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng as _;
@@ -18,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::analysis::metric::log_prob;
 use crate::analysis::report::{Cell, Table};
 use crate::analysis::{AnalysisError, Case, Report};
+use crate::atomic;
 use crate::edit::{Edit, Finite, Op, Positions, Target, VectorRef};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::{Reading, RunSpec};
@@ -101,21 +101,7 @@ impl Vectors {
             .ok_or_else(|| {
                 AnalysisError::needs(format!("{} is no name of a file", path.display()))
             })?;
-        let bytes = self.to_bytes(name)?;
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".headscope-");
-        // Temporary files are private; this one becomes the user's, with the permissions a new file of theirs has.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder).map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
+        atomic::write(path, &self.to_bytes(name)?).map_err(failed)
     }
 }
 

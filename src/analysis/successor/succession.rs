@@ -7,6 +7,7 @@
 //! that raise any word of a list have none. Out of order are the two rotations B C A and C A B, whose last word is not the
 //! one before the answer: nothing is drawn.
 
+use crate::analysis::attribution::norm_scale;
 use std::collections::BTreeSet;
 
 use crate::analysis::{AnalysisError, Cell, HeadScores, Progress, Report, Scale, Table, step};
@@ -16,7 +17,6 @@ use crate::experiment::{Experiment, RunSpec};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::site::{Part, Site};
-use crate::model::spec::Norm;
 use crate::prompt::{BosRule, Prompt};
 use nalgebra::{DMatrix, RowDVector};
 
@@ -168,7 +168,7 @@ impl Writers {
         };
         let resid = row(last).ok_or(RunError::NoLogits)?;
         let scale = match engine.model().final_gain() {
-            Some(_) => norm_scale(resid, shape.norm, shape.norm_eps),
+            Some(_) => norm_scale(resid, shape.norm, shape.norm_eps) as f32,
             None => 1.0,
         };
         let mut logits = vec![];
@@ -187,16 +187,6 @@ impl Writers {
     fn place(&self, token: u32) -> Option<usize> {
         self.tokens.binary_search(&token).ok()
     }
-}
-
-fn norm_scale(resid: &[f32], norm: Norm, eps: f64) -> f32 {
-    let n = resid.len() as f64;
-    let mean = match norm {
-        Norm::Layer => resid.iter().map(|x| f64::from(*x)).sum::<f64>() / n,
-        Norm::Rms => 0.0,
-    };
-    let square: f64 = resid.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum();
-    (square / n + eps).sqrt() as f32
 }
 
 fn tomorrow(
