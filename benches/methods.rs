@@ -49,7 +49,7 @@ fn cases() -> Vec<Case> {
                 spec,
                 answers: vec![11],
                 wrong: vec![42],
-                spans: vec![],
+                ..Case::default()
             }
         })
         .collect()

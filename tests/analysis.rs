@@ -33,7 +33,7 @@ fn case(position: usize) -> Case {
         },
         answers: vec![7],
         wrong: vec![2],
-        spans: vec![],
+        ..Case::default()
     }
 }
 

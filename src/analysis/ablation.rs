@@ -7,7 +7,7 @@ use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
 use super::{AnalysisError, Progress};
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::experiment::engine::{Engine, RunError};
-use crate::experiment::{Effect, Means, Reading};
+use crate::experiment::{Effect, Means};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::spec::ModelSpec;
@@ -200,15 +200,11 @@ pub fn sweep(
     let mut prompts = Vec::new();
     for (i, case) in cases.iter().enumerate() {
         let variants = settings.variants(&model.spec, case.spec.ids.len());
-        let tokens = settings.metric.tokens(case);
-        let reading = Reading {
-            tokens: tokens.as_deref(),
-            effect: settings.effect,
-            means: means.as_ref(),
-        };
+        let reads = settings.metric.reads(case);
+        let reading = reads.reading(settings.effect, means.as_ref());
         let go_on = &mut |done: f32| progress.at((i as f32 + done) / cases.len() as f32, None);
-        let plain = engine.sweep(&case.spec, &[vec![]], reading, &mut |_| true)?;
-        let swept = engine.sweep(&case.spec, &variants, reading, go_on)?;
+        let plain = engine.sweep(&reads.spec, &[vec![]], reading, &mut |_| true)?;
+        let swept = engine.sweep(&reads.spec, &variants, reading, go_on)?;
         let before = settings.metric.of(case, &plain[0], &plain[0]);
         let of_case: Vec<Option<f32>> = swept
             .iter()

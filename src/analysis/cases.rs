@@ -1,6 +1,9 @@
 //! Prompts as methods take them: tokens, the answers' tokens, and places with a name.
 
+use std::sync::Arc;
+
 use super::AnalysisError;
+use super::classes::{Classes, Classified};
 use crate::experiment::resolve::{Resolved, resolve};
 use crate::experiment::{Experiment, RunSpec};
 use crate::model::Model;
@@ -12,23 +15,36 @@ use crate::task::{Answer, Item, TaskSet};
 const LABEL: usize = 60;
 
 /// One prompt, ready to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Case {
     /// The prompt's text, or the end of a long one.
     pub label: String,
     /// The unedited run; prompt B is its contrast.
     pub spec: RunSpec,
-    /// The right answers' tokens; the first of them against the first wrong one is the logit difference.
+    /// The right answers' first tokens; the first of them against the first wrong one is the logit difference.
     pub answers: Vec<u32>,
     pub wrong: Vec<u32>,
+    /// The same answers with all their tokens.
+    pub whole: Whole,
+    /// What the answer is among a verbaliser's classes, where the set has one.
+    pub class: Option<Classified>,
     /// Token positions that the set names: `IO`, `S1`, `key`, …
     pub spans: Vec<(String, Vec<usize>)>,
+}
+
+/// All tokens of a case's answers, in step with their first ones; empty where each answer is one token.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    pub right: Vec<Vec<u32>>,
+    pub wrong: Vec<Vec<u32>>,
 }
 
 impl Case {
     /// What is in the prompt bar: the first answer is right, the others are wrong.
     pub fn of_experiment(resolved: &Resolved) -> Self {
         let ids: Vec<u32> = resolved.answers.iter().map(|answer| answer.id).collect();
+        let whole = resolved.answers.iter().map(|answer| answer.ids.clone());
+        let mut whole: Vec<Vec<u32>> = whole.collect();
         let text: String = resolved
             .tokens
             .iter()
@@ -43,7 +59,34 @@ impl Case {
             },
             answers: answers.to_vec(),
             wrong: wrong.to_vec(),
+            whole: Whole {
+                wrong: whole.split_off(answers.len()),
+                right: whole,
+            },
+            class: None,
             spans: vec![],
+        }
+    }
+
+    /// All tokens of a right answer; none where there is no such answer.
+    pub fn right_tokens(&self, i: usize) -> &[u32] {
+        tokens(&self.whole.right, &self.answers, i)
+    }
+
+    /// All tokens of a wrong answer.
+    pub fn wrong_tokens(&self, i: usize) -> &[u32] {
+        tokens(&self.whole.wrong, &self.wrong, i)
+    }
+
+    /// The run with more tokens after the prompt, and after its contrast; it is read where it was.
+    pub fn followed_by(&self, ids: &[u32]) -> RunSpec {
+        let longer = |of: &[u32]| [of, ids].concat().into();
+        RunSpec {
+            ids: longer(&self.spec.ids),
+            n_prompt: self.spec.n_prompt + ids.len(),
+            reach: self.spec.reach + ids.len(),
+            contrast: self.spec.contrast.as_deref().map(longer),
+            ..self.spec.clone()
         }
     }
 
@@ -81,6 +124,14 @@ impl Case {
     }
 }
 
+fn tokens<'a>(whole: &'a [Vec<u32>], first: &'a [u32], i: usize) -> &'a [u32] {
+    match (whole.get(i), first.get(i)) {
+        (Some(all), _) => all,
+        (None, Some(one)) => std::slice::from_ref(one),
+        (None, None) => &[],
+    }
+}
+
 /// The items of a set for a model, and what a reader should know of those that were left out.
 pub fn of_task(
     set: &TaskSet,
@@ -89,6 +140,7 @@ pub fn of_task(
 ) -> Result<(Vec<Case>, Vec<String>), AnalysisError> {
     let mut notes = set.notes.clone();
     let mut cases = Vec::new();
+    let mut classes: Option<Arc<Classes>> = None;
     let (mut same, mut several, mut failed) = (0, 0, Vec::new());
     for item in &set.items {
         let item = match model.tokenizer.as_ref().and_then(Tokenizer::mask) {
@@ -98,20 +150,37 @@ pub fn of_task(
         match case(&item, model, bos) {
             Err(error) => failed.push(error),
             Ok((case, _)) if case.pair().is_some_and(|(a, b)| a == b) => same += 1,
-            Ok((case, is_several)) => {
+            Ok((mut case, is_several)) => {
                 several += usize::from(is_several);
+                if let (None, Some(verbaliser)) = (&classes, &set.verbaliser) {
+                    let found = Classes::new(verbaliser, model, &item.prompt, bos)?;
+                    classes = Some(Arc::new(found));
+                }
+                if let (Some(classes), Some(Answer::Text(text))) = (&classes, item.answers.first())
+                {
+                    case.class = classes.named(text).map(|right| Classified {
+                        of: Arc::clone(classes),
+                        right,
+                    });
+                }
                 cases.push(case);
             }
         }
     }
+    let unnamed = cases.iter().filter(|case| case.class.is_none()).count();
+    if classes.is_some() && unnamed > 0 {
+        notes.push(format!(
+            "{unnamed} items have an answer that is no class of the verbaliser, nor a word of one"
+        ));
+    }
     if same > 0 {
         notes.push(format!(
-            "{same} items left out: right and wrong answer begin with the same token of this model"
+            "{same} items left out: right and wrong answer are the same tokens of this model, or end with the same ones"
         ));
     }
     if several > 0 {
         notes.push(format!(
-            "{several} items have an answer of several tokens: its first one is read"
+            "{several} items have an answer of several tokens: its first one is read, but for whole_answer"
         ));
     }
     if let Some(first) = failed.first() {
@@ -130,7 +199,7 @@ pub fn of_task(
     Ok((cases, notes))
 }
 
-/// The case, and whether an answer of it has several tokens.
+/// The case, and whether an answer that is read has several tokens.
 fn case(item: &Item, model: &Model, bos: BosRule) -> Result<(Case, bool), String> {
     let mut experiment = Experiment::new(Prompt::Text(item.prompt.clone()));
     experiment.contrast = item.contrast.clone().map(Prompt::Text);
@@ -143,15 +212,11 @@ fn case(item: &Item, model: &Model, bos: BosRule) -> Result<(Case, bool), String
             Answer::Id(id) => format!("#{id}"),
         })
         .collect();
-    let resolved = resolve(&experiment, model, None).map_err(|error| error.to_string())?;
-    let ids: Vec<u32> = resolved.answers.iter().map(|answer| answer.id).collect();
-    let n_right = item.answers.len().min(ids.len());
-    let read = resolved
-        .answers
-        .first()
-        .into_iter()
-        .chain(resolved.answers.get(n_right));
-    let is_several = read.into_iter().any(|answer| answer.n_tokens > 1);
+    let mut resolved = resolve(&experiment, model, None).map_err(|error| error.to_string())?;
+    let n_right = item.answers.len().min(resolved.answers.len());
+    let whole = resolved.answers.iter().map(|answer| answer.ids.clone());
+    let mut right: Vec<Vec<u32>> = whole.collect();
+    let mut wrong = right.split_off(n_right);
     let spans = item
         .spans
         .iter()
@@ -160,14 +225,48 @@ fn case(item: &Item, model: &Model, bos: BosRule) -> Result<(Case, bool), String
             (!positions.is_empty()).then(|| (span.name.clone(), positions))
         })
         .collect();
+    if let (Some(a), Some(b)) = (right.first(), wrong.first()) {
+        let shared = read_on(&mut resolved.spec, a, b);
+        // Only answers that begin as these two do follow the longer prompt.
+        for answers in [&mut right, &mut wrong] {
+            answers.retain_mut(|ids| {
+                let follows = ids.len() > shared.len() && ids.starts_with(&shared);
+                ids.drain(..if follows { shared.len() } else { 0 });
+                follows
+            });
+        }
+    }
+    let first = |of: &[Vec<u32>]| of.iter().map(|ids| ids[0]).collect();
+    let read = right.first().into_iter().chain(wrong.first());
+    let is_several = read.into_iter().any(|ids| ids.len() > 1);
     let case = Case {
         label: shortened(&item.prompt),
-        answers: ids[..n_right].to_vec(),
-        wrong: ids[n_right..].to_vec(),
+        answers: first(&right),
+        wrong: first(&wrong),
+        whole: Whole { right, wrong },
+        class: None,
         spans,
         spec: resolved.spec,
     };
     Ok((case, is_several))
+}
+
+/// Two answers that begin alike are told apart by the first token that differs: what is before it follows the prompt,
+/// and its contrast. Gives those tokens; none where the answers differ at once, or where nothing can follow.
+fn read_on(spec: &mut RunSpec, a: &[u32], b: &[u32]) -> Vec<u32> {
+    let n = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let is_at_end = spec.position + 1 == spec.ids.len();
+    if n == 0 || n >= a.len().min(b.len()) || !is_at_end {
+        return vec![];
+    }
+    let longer = |of: &[u32]| [of, &a[..n]].concat().into();
+    spec.ids = longer(&spec.ids);
+    spec.contrast = spec.contrast.as_deref().map(longer);
+    spec.n_prompt += n;
+    spec.reach += n;
+    spec.position += n;
+    spec.last += n;
+    a[..n].to_vec()
 }
 
 /// The tokens that hold some of the prompt's bytes. None where the tokens' bytes are not the prompt's.

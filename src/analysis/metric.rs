@@ -1,7 +1,7 @@
 //! What is read of logits, as one number.
 
 use super::{AnalysisError, Case};
-use crate::experiment::Readout;
+use crate::experiment::{Effect, Means, Reading, Readout, RunSpec};
 
 /// A number of the logits at the read position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,15 +17,42 @@ pub enum Metric {
     Rank,
     /// −ln of the first right answer's probability, in nats.
     Loss,
+    /// ln of the probability of the first right answer, all its tokens, each after those before it.
+    WholeAnswer,
+    /// Score of the right class minus that of the best other one ([`super::classes`]).
+    ClassDiff,
+}
+
+/// What a metric needs to be run and read, for one prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reads {
+    pub spec: RunSpec,
+    /// The only tokens whose logits are read; `None` where all are.
+    pub tokens: Option<Vec<u32>>,
+    /// Tokens whose probabilities are read instead, each after a position.
+    pub follow: Vec<(usize, u32)>,
+}
+
+impl Reads {
+    pub fn reading<'a>(&'a self, effect: Effect, means: Option<&'a Means>) -> Reading<'a> {
+        Reading {
+            tokens: self.tokens.as_deref(),
+            follow: &self.follow,
+            effect,
+            means,
+        }
+    }
 }
 
 impl Metric {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::LogitDiff,
         Self::Prob,
         Self::Kl,
         Self::Rank,
         Self::Loss,
+        Self::WholeAnswer,
+        Self::ClassDiff,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -35,6 +62,8 @@ impl Metric {
             Self::Kl => "kl",
             Self::Rank => "rank",
             Self::Loss => "loss",
+            Self::WholeAnswer => "whole_answer",
+            Self::ClassDiff => "class_diff",
         }
     }
 
@@ -45,9 +74,25 @@ impl Metric {
                 case.pair().is_none(),
                 "a right and a wrong answer (two answers)",
             ),
-            Self::Prob | Self::Rank | Self::Loss => (case.answers.is_empty(), "an answer"),
+            Self::Prob | Self::Rank | Self::Loss | Self::WholeAnswer => {
+                (case.answers.is_empty(), "an answer")
+            }
+            Self::ClassDiff => (
+                case.class.is_none(),
+                "a task set with a verbaliser, whose classes have words in this model's vocabulary",
+            ),
             Self::Kl => return Ok(()),
         };
+        if self == Self::WholeAnswer {
+            let is_at_end = case.spec.position + 1 == case.spec.ids.len();
+            if case.right_tokens(0).len() > 1 && !is_at_end {
+                return Err(AnalysisError::needs(format!(
+                    "the metric whole_answer reads an answer of several tokens after the prompt's end, and `{}` is read \
+                     before it: choose loss, which reads the first token",
+                    case.label
+                )));
+            }
+        }
         if lacks {
             return Err(AnalysisError::needs(format!(
                 "the metric {} needs {what}: give it with the prompt, or choose kl",
@@ -57,15 +102,29 @@ impl Metric {
         Ok(())
     }
 
-    /// The only tokens whose logits it reads; `None` where it reads all.
-    pub fn tokens(self, case: &Case) -> Option<Vec<u32>> {
-        match (self, case.pair()) {
-            (Self::LogitDiff, Some((right, wrong))) => Some(vec![right, wrong]),
-            _ => None,
+    /// What a sweep is to run and read for it: the prompt, longer where the answer has several tokens.
+    pub fn reads(self, case: &Case) -> Reads {
+        let mut reads = Reads {
+            spec: case.spec.clone(),
+            tokens: None,
+            follow: vec![],
+        };
+        match self {
+            Self::LogitDiff => reads.tokens = case.pair().map(|(right, wrong)| vec![right, wrong]),
+            Self::ClassDiff => {
+                reads.tokens = case.class.as_ref().map(|class| class.of.tokens().to_vec());
+            }
+            Self::WholeAnswer => {
+                let answer = case.right_tokens(0);
+                reads.follow = (case.spec.position..).zip(answer.iter().copied()).collect();
+                reads.spec = case.followed_by(&answer[..answer.len().saturating_sub(1)]);
+            }
+            Self::Prob | Self::Kl | Self::Rank | Self::Loss => {}
         }
+        reads
     }
 
-    /// Its value; `logits` are those of [`Self::tokens`], and `plain` the unedited run's.
+    /// Its value; `logits` are what was read as [`Self::reads`] asks, and `plain` the same of the unedited run.
     pub fn of(self, case: &Case, logits: &[f32], plain: &[f32]) -> Option<f32> {
         let right = case.answers.first().copied();
         let value = match self {
@@ -81,6 +140,8 @@ impl Metric {
                 logits.iter().filter(|other| **other > own).count() as f32
             }
             Self::Loss => -log_prob(logits, right?)? as f32,
+            Self::WholeAnswer => logits.iter().sum(),
+            Self::ClassDiff => case.class.as_ref()?.margin(logits)? as f32,
         };
         value.is_finite().then_some(value)
     }
@@ -88,27 +149,20 @@ impl Metric {
 
 /// ln of the probability of a token.
 pub fn log_prob(logits: &[f32], id: u32) -> Option<f64> {
-    Some(f64::from(*logits.get(id as usize)?) - log_sum(logits))
+    Readout::new(logits).log_prob(id)
 }
 
 /// KL(p ‖ q) of two rows of logits, in nats.
 pub fn kl(p: &[f32], q: &[f32]) -> f64 {
-    let (of_p, of_q) = (log_sum(p), log_sum(q));
-    p.iter()
-        .zip(q)
-        .map(|(p, q)| {
-            let log_p = f64::from(*p) - of_p;
-            log_p.exp() * (log_p - (f64::from(*q) - of_q))
-        })
-        // What rounds to nothing is not made negative by rounding.
-        .sum::<f64>()
-        .max(0.0)
-}
-
-fn log_sum(logits: &[f32]) -> f64 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
-    f64::from(max) + sum.ln()
+    let (of_p, of_q) = (Readout::new(p), Readout::new(q));
+    let ids = 0..p.len() as u32;
+    ids.filter_map(|id| {
+        let log_p = of_p.log_prob(id)?;
+        Some(log_p.exp() * (log_p - of_q.log_prob(id)?))
+    })
+    // What rounds to nothing is not made negative by rounding.
+    .sum::<f64>()
+    .max(0.0)
 }
 
 crate::choose!(Metric);
@@ -116,7 +170,6 @@ crate::choose!(Metric);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::RunSpec;
 
     fn case() -> Case {
         Case {
@@ -134,7 +187,7 @@ mod tests {
             },
             answers: vec![2],
             wrong: vec![0],
-            spans: vec![],
+            ..Case::default()
         }
     }
 
@@ -159,7 +212,7 @@ mod tests {
         };
         assert!((of(Metric::Kl) - by_hand).abs() < 1e-6);
         assert!(kl(&plain, &plain) < 1e-12);
-        let chosen = Metric::LogitDiff.tokens(&case).unwrap();
+        let chosen = Metric::LogitDiff.reads(&case).tokens.unwrap();
         assert_eq!(chosen, [2, 0]);
         assert_eq!(Metric::LogitDiff.of(&case, &[1.5, 1.0], &[]), Some(0.5));
     }

@@ -8,6 +8,7 @@ pub mod arithmetic;
 pub mod atlas;
 pub mod attribution;
 pub mod cases;
+pub mod classes;
 pub mod controls;
 pub mod copying;
 pub mod detectors;

@@ -5,12 +5,12 @@
 
 use super::cases::Case;
 use super::field::{Field, Value};
-use super::metric::Metric;
+use super::metric::{Metric, Reads};
 use super::report::{Cell, Grid, HeadScores, Heads, Report, Scale, Table};
 use super::{AnalysisError, Progress};
 use crate::edit::{Edit, Op, Positions, Target};
+use crate::experiment::Effect;
 use crate::experiment::engine::{Engine, RunError};
-use crate::experiment::{Effect, Reading};
 use crate::ids::{HeadId, KvHeadId};
 use crate::model::Model;
 use crate::model::spec::ModelSpec;
@@ -341,38 +341,35 @@ fn of_case(
             case.label
         ))
     })?;
-    let tokens = settings.metric.tokens(case);
-    let reading = Reading {
-        tokens: tokens.as_deref(),
-        effect: settings.effect,
-        means: None,
-    };
+    let (of_case, of_swapped) = (settings.metric.reads(case), settings.metric.reads(&swapped));
     // KL is always from prompt A's prediction.
-    let plain = |engine: &mut Engine, case: &Case| {
-        let reading = Reading {
-            effect: Effect::Total,
-            ..reading
-        };
-        engine.sweep(&case.spec, &[vec![]], reading, &mut |_| true)
+    let plain = |engine: &mut Engine, reads: &Reads| {
+        let reading = reads.reading(Effect::Total, None);
+        engine.sweep(&reads.spec, &[vec![]], reading, &mut |_| true)
     };
     let (of_a, of_b) = match settings.direction {
         // The run that is swept comes last, so that the engine has it.
         Direction::Denoise => {
-            let of_a = plain(engine, case)?;
-            (of_a, plain(engine, &swapped)?)
+            let of_a = plain(engine, &of_case)?;
+            (of_a, plain(engine, &of_swapped)?)
         }
         Direction::Noise => {
-            let of_b = plain(engine, &swapped)?;
-            (plain(engine, case)?, of_b)
+            let of_b = plain(engine, &of_swapped)?;
+            (plain(engine, &of_case)?, of_b)
         }
     };
     let metric = |logits: &[f32]| settings.metric.of(case, logits, &of_a[0]);
     let (clean, corrupt) = (metric(&of_a[0]), metric(&of_b[0]));
     let (run, from, to) = match settings.direction {
-        Direction::Denoise => (&swapped, corrupt, clean),
-        Direction::Noise => (case, clean, corrupt),
+        Direction::Denoise => (&of_swapped, corrupt, clean),
+        Direction::Noise => (&of_case, clean, corrupt),
     };
-    let variants = settings.variants(spec, run.spec.ids.len());
+    let n_tokens = match settings.direction {
+        Direction::Denoise => swapped.spec.ids.len(),
+        Direction::Noise => case.spec.ids.len(),
+    };
+    let variants = settings.variants(spec, n_tokens);
+    let reading = run.reading(settings.effect, None);
     let swept = engine.sweep(&run.spec, &variants, reading, go_on)?;
     let effects = swept
         .iter()

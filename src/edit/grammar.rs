@@ -232,7 +232,7 @@ fn allowed(target: Target) -> &'static str {
         Target::Head(_) => "zero, zero_keep_bias, mean, resample, scale, add, mix, affine, uniform",
         Target::Query(_) | Target::Pattern(_) | Target::Key(_) => "resample",
         Target::KvHead(_) => "zero, mean, resample, scale",
-        Target::Edge { .. } => "knockout",
+        Target::Edge { .. } => "knockout, scale",
         Target::Attention(_) => "zero, mean, resample, scale, add, uniform",
         Target::Mlp(_) | Target::Resid(_) => "zero, mean, resample, scale, add",
     }
@@ -320,6 +320,7 @@ mod tests {
             "L9KV1.k=resample",
             "L9KV1=scale(2)",
             "L9H6[12->3]=knockout",
+            "L9H6[12->3]=scale(5)",
             "L9=uniform",
             "M5=mean",
             "R7=add(v.safetensors:x, 1)@last",

@@ -57,7 +57,7 @@ pub enum Op {
     Mean,
     /// The value of prompt B's unedited run.
     Resample,
-    /// The value times a factor.
+    /// The value times a factor; of an edge, its score before the softmax.
     Scale(Finite),
     /// The value plus `factor` times a vector from a file.
     Add { vector: VectorRef, factor: Finite },
@@ -163,7 +163,7 @@ impl Target {
     pub fn allows(self, op: &Op) -> bool {
         match self {
             Self::Head(_) => *op != Op::Knockout,
-            Self::Edge { .. } => *op == Op::Knockout,
+            Self::Edge { .. } => matches!(op, Op::Knockout | Op::Scale(_)),
             Self::Query(_) | Self::Pattern(_) | Self::Key(_) => *op == Op::Resample,
             Self::KvHead(_) => op.is_of_any_value(),
             Self::Attention(_) => {

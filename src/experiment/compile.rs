@@ -109,7 +109,18 @@ impl Compiler<'_> {
         let positions = self.positions(&edit.at)?;
         let place = self.place(edit.target)?;
         match (edit.target, &edit.op) {
-            (Target::Edge { head, query, key }, _) => self.knock_out(head, query, key),
+            (Target::Edge { head, query, key }, Op::Scale(factor)) => {
+                let edge = self.edge(head, query, key)?;
+                let edges = self.plan.scaled.entry(head.layer).or_default();
+                *edges.entry(edge).or_insert(1.0) *= factor.get() as f32;
+                Ok(())
+            }
+            (Target::Edge { head, query, key }, _) => {
+                let edge = self.edge(head, query, key)?;
+                let edges = self.plan.knockouts.entry(head.layer).or_default();
+                edges.insert(edge);
+                Ok(())
+            }
             (Target::Head(head), Op::Uniform) => {
                 self.make_uniform(head, &positions);
                 Ok(())
@@ -213,7 +224,8 @@ impl Compiler<'_> {
         Ok(Place { site, columns })
     }
 
-    fn knock_out(&mut self, head: HeadId, query: usize, key: usize) -> Result<(), String> {
+    /// An edge that the mask has.
+    fn edge(&self, head: HeadId, query: usize, key: usize) -> Result<Edge, String> {
         if let Some(position) = [query, key].into_iter().find(|at| *at >= self.reach) {
             return Err(format!("position {position} is outside {}", self.text()));
         }
@@ -226,13 +238,11 @@ impl Compiler<'_> {
                 keys.end - 1
             ));
         }
-        let edges = self.plan.knockouts.entry(head.layer).or_default();
-        edges.insert(Edge {
+        Ok(Edge {
             head: head.head,
             query,
             key,
-        });
-        Ok(())
+        })
     }
 
     fn make_uniform(&mut self, head: HeadId, positions: &[usize]) {

@@ -74,6 +74,7 @@ pub(super) fn freeze(plan: &mut Plan, rows: &[Arc<PatternRows>]) {
         };
         plan.patterns.insert(layer, merged);
         plan.knockouts.remove(&layer);
+        plan.scaled.remove(&layer);
     }
 }
 
@@ -119,6 +120,10 @@ fn parts(plan: &Plan) -> BTreeMap<Site, Plan> {
     for (layer, edges) in &plan.knockouts {
         let of = parts.entry(Site::Block(*layer, Part::AttnOut)).or_default();
         of.knockouts.insert(*layer, edges.clone());
+    }
+    for (layer, edges) in &plan.scaled {
+        let of = parts.entry(Site::Block(*layer, Part::AttnOut)).or_default();
+        of.scaled.insert(*layer, edges.clone());
     }
     for (layer, rows) in &plan.patterns {
         let of = parts.entry(Site::Block(*layer, Part::AttnOut)).or_default();

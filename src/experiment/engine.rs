@@ -109,6 +109,10 @@ pub enum RunError {
          than a product follows it: read the total effect"
     )]
     NoDirectPath,
+    #[error(
+        "a direct effect is read at one position, and an answer of several tokens has several: read the total effect"
+    )]
+    DirectOfSeveral,
     #[error(transparent)]
     Gradient(GradientError),
     #[error("the forward pass failed: {0}")]

@@ -3,6 +3,7 @@
 //! The window's worker and the command line both go through here, so one experiment gives one set of numbers.
 
 mod asked;
+pub mod attend;
 mod compile;
 mod dump;
 mod effect;
@@ -12,6 +13,7 @@ mod gradient;
 mod lens;
 mod maps;
 mod means;
+mod paths;
 mod readout;
 pub mod resolve;
 mod sweep;
@@ -35,7 +37,7 @@ use crate::edit::Edit;
 
 /// A resolved request: everything a run depends on, besides the weights. Comparable, so the window sends one only when
 /// what it wants has changed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RunSpec {
     /// Prompt A, and tokens that were generated after it.
     pub ids: Arc<[u32]>,

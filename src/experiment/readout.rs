@@ -37,6 +37,11 @@ impl<'a> Readout<'a> {
         })
     }
 
+    /// ln of the probability of a token, in nats; `None` where the id is outside the vocabulary.
+    pub fn log_prob(&self, id: u32) -> Option<f64> {
+        Some(f64::from(*self.logits.get(id as usize)?) - self.log_sum)
+    }
+
     /// The `k` likeliest tokens, falling by logit; equal logits by id, NaN last.
     pub fn top(&self, k: usize) -> Vec<TokenScore> {
         let mut ids: Vec<u32> = (0..self.logits.len() as u32).collect();

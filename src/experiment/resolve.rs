@@ -30,8 +30,8 @@ pub struct Resolved {
 pub struct Answer {
     pub text: String,
     pub id: u32,
-    /// How many tokens the answer has; the first one is read.
-    pub n_tokens: usize,
+    /// All its tokens; the first one is read.
+    pub ids: Vec<u32>,
 }
 
 /// What stands at the front of prompt A.
@@ -267,7 +267,7 @@ fn answer(
             Ok(id) if (id as usize) < n_vocab => Ok(Answer {
                 text: text.to_owned(),
                 id,
-                n_tokens: 1,
+                ids: vec![id],
             }),
             _ => Err(ResolveError::NoSuchAnswer {
                 answer: text.to_owned(),
@@ -291,10 +291,11 @@ fn answer(
         which: "answer",
         error,
     })?;
-    if found.n_tokens > 1 {
+    if found.ids.len() > 1 {
         warnings.push(format!(
             "the answer `{text}` has {} tokens: its first one (#{}) is read",
-            found.n_tokens, found.id
+            found.ids.len(),
+            found.id
         ));
     }
     if found.alone && !matches!(experiment.prompt, Prompt::Ids(_)) {
@@ -312,7 +313,7 @@ fn answer(
     Ok(Answer {
         text: text.to_owned(),
         id: found.id,
-        n_tokens: found.n_tokens,
+        ids: found.ids,
     })
 }
 

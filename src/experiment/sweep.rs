@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{Effect, direct_change, freeze, frozen, has_direct_path};
 use super::engine::{Engine, RunError, Unwatched};
-use super::{Means, RunSpec};
+use super::{Means, Readout, RunSpec};
 use crate::edit::Edit;
 use crate::model::forward::Forward;
 use crate::model::plan::{Entry, Plan};
@@ -17,7 +17,7 @@ use crate::model::plan::{Entry, Plan};
 /// Rows that a batch may have; beyond it batches follow one another, so that memory stays bounded.
 const MOST_ROWS: usize = 4096;
 
-/// The logits of each variant at the read position, in the order of the variants.
+/// What was read of each variant, in the order of the variants: logits, or what its [`Reading`] asks for.
 pub type SweepLogits = Vec<Vec<f32>>;
 
 /// One edited run of a sweep.
@@ -30,8 +30,11 @@ struct Variant {
 /// What of each variant is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading<'a> {
-    /// Whose logits; of all tokens where it is `None`.
+    /// Whose logits at the read position; of all tokens where it is `None`.
     pub tokens: Option<&'a [u32]>,
+    /// Instead of logits: ln of the probability of a token after a position, for each of these (positions rising). What a
+    /// text of several tokens is worth, with its tokens in the prompt.
+    pub follow: &'a [(usize, u32)],
     pub effect: Effect,
     /// What `mean` fills in, where it is not taken over the prompt itself.
     pub means: Option<&'a Means>,
@@ -59,6 +62,7 @@ impl Engine {
     ) -> Result<SweepLogits, RunError> {
         let Reading {
             tokens,
+            follow,
             effect,
             means,
         } = reading;
@@ -70,13 +74,17 @@ impl Engine {
             ..spec.clone()
         };
         self.check(&spec)?;
-        let plain = self.unedited(&spec, &mut Unwatched)?;
-        let plain = plain.logits.ok_or(RunError::NoLogits)?;
-        let plain = match tokens {
-            Some(tokens) => tokens.iter().map(|id| plain[*id as usize]).collect(),
-            None => plain.to_vec(),
-        };
-        let mut results = vec![plain; variants.len()];
+        if let Some((position, _)) = follow.iter().find(|(at, _)| *at >= spec.ids.len()) {
+            return Err(RunError::NoSuchPosition {
+                position: *position,
+                n_tokens: spec.ids.len(),
+            });
+        }
+        if effect == Effect::Direct && !follow.is_empty() {
+            return Err(RunError::DirectOfSeveral);
+        }
+        let plain = self.plain_reading(&spec, tokens, follow)?;
+        let results = vec![plain; variants.len()];
         let mut plans = self.plans(&spec, variants, means)?;
         match effect {
             Effect::Total => {}
@@ -89,11 +97,26 @@ impl Engine {
             Effect::Direct => return self.direct(&spec, &plans, tokens, go_on),
         }
 
+        self.run_plans(&spec, plans, reading, results, go_on)
+    }
+
+    /// Runs a plan a variant from where it begins to change the kept unedited run, and puts what is read into `results`.
+    pub(super) fn run_plans(
+        &self,
+        spec: &RunSpec,
+        plans: Vec<Plan>,
+        reading: Reading<'_>,
+        mut results: SweepLogits,
+        go_on: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<SweepLogits, RunError> {
+        let Reading { tokens, follow, .. } = reading;
         let (mut rows, mut wholes) = (vec![], vec![]);
         for (index, plan) in plans.into_iter().enumerate() {
             // A variant that changes nothing has the plain logits already.
             if let Some(entry) = plan.first_difference(&Plan::default()) {
-                let one_row = self.model().spec.is_causal() && plan.touches_only(spec.position);
+                let one_row = follow.is_empty()
+                    && self.model().spec.is_causal()
+                    && plan.touches_only(spec.position);
                 let variant = Variant { index, plan, entry };
                 if one_row { &mut rows } else { &mut wholes }.push(variant);
             }
@@ -106,6 +129,7 @@ impl Engine {
         } else {
             Some(transformer.past(kept, &Plan::default(), spec.position)?)
         };
+        let nothing = BTreeSet::new();
         let total = (rows.len() + wholes.len()).max(1) as f32;
         let mut done = 0;
         let mut run = |variants: &mut [Variant], n_rows: usize, past| {
@@ -113,7 +137,7 @@ impl Engine {
             for batch in variants.chunks((MOST_ROWS / n_rows).max(1)) {
                 let first = batch[0].entry.layer;
                 let mut forward = match past {
-                    Some(past) => transformer.gather_row(past, first),
+                    Some(past) => transformer.gather_row(past, first, &nothing),
                     None => transformer.gather(n_rows, first),
                 };
                 let mut waiting = batch.iter().peekable();
@@ -129,7 +153,10 @@ impl Engine {
                         break;
                     }
                 }
-                let logits = read(&mut forward, spec.position, tokens)?;
+                let logits = match follow {
+                    [] => read(&mut forward, spec.position, tokens)?,
+                    follow => read_following(&mut forward, follow)?,
+                };
                 for (variant, logits) in batch.iter().zip(logits) {
                     results[variant.index] = logits;
                 }
@@ -141,9 +168,35 @@ impl Engine {
         run(&mut wholes, spec.ids.len(), None)?;
         Ok(results)
     }
-}
 
-impl Engine {
+    /// The unedited run, read as the variants are.
+    pub(super) fn plain_reading(
+        &mut self,
+        spec: &RunSpec,
+        tokens: Option<&[u32]>,
+        follow: &[(usize, u32)],
+    ) -> Result<Vec<f32>, RunError> {
+        let mut at = |position: usize| {
+            let spec = RunSpec {
+                position,
+                ..spec.clone()
+            };
+            let pass = self.unedited(&spec, &mut Unwatched)?;
+            pass.logits.ok_or(RunError::NoLogits)
+        };
+        if !follow.is_empty() {
+            return follow
+                .iter()
+                .map(|(position, token)| log_prob(&at(*position)?, *token))
+                .collect();
+        }
+        let plain = at(spec.position)?;
+        Ok(match tokens {
+            Some(tokens) => tokens.iter().map(|id| plain[*id as usize]).collect(),
+            None => plain.to_vec(),
+        })
+    }
+
     /// The direct effects: no pass, but one layer's attention a variant where its pattern changes.
     fn direct(
         &self,
@@ -186,4 +239,36 @@ fn read(
         None => forward.logits(resid)?,
     };
     Ok(logits.ok_or(RunError::NoLogits)?.to_vec2()?)
+}
+
+/// Rows of logits over the vocabulary that are held at a time.
+const LOGIT_ROWS: usize = 128;
+
+/// ln of the probability of each token after its position, `[sequence][token]`.
+fn read_following(
+    forward: &mut Forward<'_>,
+    follow: &[(usize, u32)],
+) -> Result<SweepLogits, RunError> {
+    let positions: Vec<usize> = follow.iter().map(|(position, _)| *position).collect();
+    let resid = forward.finish(Some(&positions))?;
+    let n_rows = resid.dim(0)?;
+    let mut found = Vec::with_capacity(n_rows);
+    for first in (0..n_rows).step_by(LOGIT_ROWS) {
+        let rows = resid.narrow(0, first, LOGIT_ROWS.min(n_rows - first))?;
+        let logits = forward.logits(rows)?.ok_or(RunError::NoLogits)?;
+        for (i, row) in logits.to_vec2::<f32>()?.iter().enumerate() {
+            found.push(log_prob(row, follow[(first + i) % follow.len()].1)?);
+        }
+    }
+    Ok(found.chunks(follow.len()).map(<[f32]>::to_vec).collect())
+}
+
+fn log_prob(logits: &[f32], token: u32) -> Result<f32, RunError> {
+    let found = Readout::new(logits).log_prob(token);
+    let last = logits.len() - 1;
+    found.map(|x| x as f32).ok_or(RunError::UnknownToken {
+        which: "an answer",
+        id: token,
+        last,
+    })
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::kernels;
-use super::plan::{Edge, NewRow, PatternRow, PatternRows};
+use super::plan::{Edge, NewRow, PatternRow, PatternRows, ScaledEdges};
 use super::product::{Matrix, multiply};
 use super::spec::ModelSpec;
 use crate::mask::Mask;
@@ -39,6 +39,7 @@ pub(super) struct Keys<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes<'a> {
     pub(super) knockouts: Option<&'a BTreeSet<Edge>>,
+    pub(super) scaled: Option<&'a ScaledEdges>,
     pub(super) rows: Option<&'a PatternRows>,
 }
 
@@ -225,15 +226,15 @@ impl Attention {
         );
         for (i, row) in pattern.chunks_exact_mut(n).enumerate() {
             let query = first + i;
-            changes.knock_out(head, query, row);
             let keys = mask.keys(query, n);
+            let scored = self.change_scores(&changes, (head, query), row, keys.clone());
             if !scores.is_empty() {
                 let scores = &mut scores[i * n..][..n];
                 scores.fill(f32::NEG_INFINITY);
                 scores[keys.clone()].copy_from_slice(&row[keys.clone()]);
-                kernels::scale_and_cap(&mut scores[keys.clone()], self.scale, self.cap);
+                scored.finish(&mut scores[keys.clone()]);
             }
-            self.soft_max(&changes, (head, query), row, keys.clone());
+            self.soft_max(&changes, (head, query), row, keys.clone(), scored);
             row[..keys.start].fill(0.0);
             row[keys.end..].fill(0.0);
         }
@@ -297,13 +298,14 @@ impl Attention {
                     let own_k = &own.k[i * stride + own_from..][..d_head];
                     let own_q = &q.values[i * q.row_stride..][..d_head];
                     row[n_past] = own_q.iter().zip(own_k).map(|(q, k)| q * k).sum();
-                    changes[i].knock_out(head, n_past, row);
+                    let place = (head, n_past);
+                    let scored = self.change_scores(&changes[i], place, row, keys.clone());
                     if !scores.is_empty() {
                         let scores = &mut scores[i * n_keys..][keys.clone()];
                         scores.copy_from_slice(&row[keys.clone()]);
-                        kernels::scale_and_cap(scores, self.scale, self.cap);
+                        scored.finish(scores);
                     }
-                    self.soft_max(&changes[i], (head, n_past), row, keys.clone());
+                    self.soft_max(&changes[i], place, row, keys.clone(), scored);
                     row[..keys.start].fill(0.0);
                     let own_v = &own.v[i * stride + own_from..][..d_head];
                     let weight = row[n_past];
@@ -341,6 +343,7 @@ impl Attention {
         (head, query): (usize, usize),
         row: &mut [f32],
         keys: Range<usize>,
+        scored: Scored,
     ) {
         let seen = &mut row[keys.clone()];
         match changes
@@ -349,12 +352,68 @@ impl Attention {
         {
             Some(NewRow::Uniform) => seen.fill(1.0 / keys.len() as f32),
             Some(NewRow::Given(weights)) => seen.copy_from_slice(&weights[keys]),
-            None => kernels::softmax(seen, self.scale, self.cap),
+            None => kernels::softmax(seen, scored.scale, scored.cap),
+        }
+    }
+
+    /// Knocks edges out of a row of raw scores, and multiplies others. Gives what is still to be done to the row: where
+    /// something is multiplied, scale and cap are not.
+    fn change_scores(
+        &self,
+        changes: &Changes<'_>,
+        (head, query): (usize, usize),
+        row: &mut [f32],
+        keys: Range<usize>,
+    ) -> Scored {
+        changes.knock_out(head, query, row);
+        let mut scaled = changes.scaled_of(head, query).peekable();
+        if scaled.peek().is_none() {
+            return Scored {
+                scale: self.scale,
+                cap: self.cap,
+            };
+        }
+        kernels::scale_and_cap(&mut row[keys.clone()], self.scale, self.cap);
+        for (key, factor) in scaled.filter(|(key, _)| keys.contains(key)) {
+            // What is knocked out stays so.
+            if row[key] != f32::NEG_INFINITY {
+                row[key] *= factor;
+            }
+        }
+        Scored {
+            scale: 1.0,
+            cap: None,
         }
     }
 }
 
+/// What is still to be done to scores.
+#[derive(Clone, Copy, Debug)]
+struct Scored {
+    scale: f32,
+    cap: Option<f32>,
+}
+
+impl Scored {
+    fn finish(self, scores: &mut [f32]) {
+        kernels::scale_and_cap(scores, self.scale, self.cap);
+    }
+}
+
 impl Changes<'_> {
+    /// The keys of a row whose scores are multiplied, with their factors.
+    pub(super) fn scaled_of(
+        &self,
+        head: usize,
+        query: usize,
+    ) -> impl Iterator<Item = (usize, f32)> + '_ {
+        let edge = move |key| Edge { head, query, key };
+        let edges = self.scaled.into_iter();
+        edges
+            .flat_map(move |edges| edges.range(edge(0)..=edge(usize::MAX)))
+            .map(|(edge, factor)| (edge.key, *factor))
+    }
+
     fn knock_out(&self, head: usize, query: usize, row: &mut [f32]) {
         let Some(edges) = self.knockouts else { return };
         let edge = |key| Edge { head, query, key };
@@ -435,9 +494,13 @@ mod tests {
                         })
                         .sum();
                     let scaled = dot * f64::from(a.scale);
-                    *score = a.cap.map_or(scaled, |cap| {
+                    let capped = a.cap.map_or(scaled, |cap| {
                         f64::from(cap) * (scaled / f64::from(cap)).tanh()
                     });
+                    let factor = changes
+                        .scaled
+                        .and_then(|edges| edges.get(&Edge { head, query, key }));
+                    *score = capped * f64::from(*factor.unwrap_or(&1.0));
                 }
                 let at = (head * n + query) * n;
                 let sum: f64 = row.iter().map(|s| s.exp()).sum();
@@ -472,6 +535,12 @@ mod tests {
         }
     }
 
+    fn scaled<const N: usize>(edges: [(usize, usize, usize, f32); N]) -> ScaledEdges {
+        edges
+            .map(|(head, query, key, factor)| (Edge { head, query, key }, factor))
+            .into()
+    }
+
     #[test]
     fn blocks_of_queries_equal_one_row_at_a_time() {
         let edges: BTreeSet<Edge> = [(1, 5, 3), (1, 5, 4), (3, 70, 66)]
@@ -482,8 +551,15 @@ mod tests {
             .into();
         let weights = values(BLOCK + 9, 0.9).into();
         rows.insert(PatternRow { head: 1, query: 6 }, NewRow::Given(weights));
+        let scaled = scaled([
+            (0, 5, 3, 5.0),
+            (1, 5, 2, -2.0),
+            (1, 5, 3, 3.0),
+            (3, 70, 68, 0.0),
+        ]);
         let changes = Changes {
             knockouts: Some(&edges),
+            scaled: Some(&scaled),
             rows: Some(&rows),
         };
         for mask in [
@@ -543,8 +619,15 @@ mod tests {
             ),
         ]
         .into();
+        let scaled = scaled([
+            (1, 8, 7, 5.0),
+            (2, 8, 7, -1.0),
+            (2, 8, 8, 2.0),
+            (2, 7, 7, 9.0),
+        ]);
         let changed = Changes {
             knockouts: Some(&edges),
+            scaled: Some(&scaled),
             rows: Some(&rows),
         };
         let n = 9;

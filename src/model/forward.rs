@@ -522,6 +522,7 @@ impl<'a> Forward<'a> {
         };
         let changes = |plan: &&'a Plan| Changes {
             knockouts: plan.knockouts.get(&layer),
+            scaled: plan.scaled.get(&layer),
             rows: plan.patterns.get(&layer).map(Arc::as_ref),
         };
         let q_width = self.rows.positions.len() * spec.n_heads * spec.d_head;

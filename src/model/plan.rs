@@ -14,6 +14,8 @@ pub struct Plan {
     pub rows: BTreeMap<Site, Vec<RowEdit>>,
     /// Scores that become −∞, by layer.
     pub knockouts: BTreeMap<usize, BTreeSet<Edge>>,
+    /// Scores that are multiplied before the softmax, by layer.
+    pub scaled: BTreeMap<usize, ScaledEdges>,
     /// Pattern rows that are not made by the softmax, by layer. They override knock-outs.
     pub patterns: BTreeMap<usize, Arc<PatternRows>>,
 }
@@ -48,6 +50,9 @@ pub struct Edge {
     pub query: usize,
     pub key: usize,
 }
+
+/// Factors of scores, as they are after scale and cap.
+pub type ScaledEdges = BTreeMap<Edge, f32>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PatternRow {
@@ -107,7 +112,9 @@ impl Plan {
             .values()
             .flatten()
             .flat_map(|edit| &edit.positions);
-        let edges = self.knockouts.values().flatten().map(|edge| &edge.query);
+        let edges = self.knockouts.values().flatten();
+        let scaled = self.scaled.values().flat_map(BTreeMap::keys);
+        let edges = edges.chain(scaled).map(|edge| &edge.query);
         let patterns = self.patterns.values().flat_map(|rows| rows.keys());
         let patterns = patterns.map(|row| &row.query);
         rows.chain(edges).chain(patterns).all(|at| *at == position)
@@ -117,8 +124,10 @@ impl Plan {
     pub fn first_difference(&self, other: &Self) -> Option<Entry> {
         let rows = difference(&self.rows, &other.rows).map(Entry::before);
         let knockouts = difference(&self.knockouts, &other.knockouts).map(Entry::top);
+        let scaled = difference(&self.scaled, &other.scaled).map(Entry::top);
         let patterns = difference(&self.patterns, &other.patterns).map(Entry::top);
-        [rows, knockouts, patterns].into_iter().flatten().min()
+        let all = [rows, knockouts, scaled, patterns];
+        all.into_iter().flatten().min()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::attention::{Attention, Changes};
-use super::plan::{Edge, PatternRows, Plan};
+use super::plan::{Edge, PatternRows, Plan, ScaledEdges};
 use super::spec::ModelSpec;
 use super::tensors::with_values;
 
@@ -20,6 +20,7 @@ pub struct Scored {
     /// `[pos, kv_head, d_head]`
     k: Vec<f32>,
     knockouts: BTreeSet<Edge>,
+    scaled: ScaledEdges,
     rows: Option<Arc<PatternRows>>,
 }
 
@@ -37,6 +38,7 @@ impl Scored {
             q: with_values(q, <[f32]>::to_vec)?,
             k: with_values(k, <[f32]>::to_vec)?,
             knockouts: plan.knockouts.get(&layer).cloned().unwrap_or_default(),
+            scaled: plan.scaled.get(&layer).cloned().unwrap_or_default(),
             rows: plan.patterns.get(&layer).cloned(),
         })
     }
@@ -67,6 +69,7 @@ impl Scored {
     fn changes(&self) -> Changes<'_> {
         Changes {
             knockouts: Some(&self.knockouts),
+            scaled: Some(&self.scaled),
             rows: self.rows.as_deref(),
         }
     }

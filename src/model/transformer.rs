@@ -160,9 +160,13 @@ impl Transformer {
 
     /// The same over one row of each: that after `past`, which they share. Exact where later rows do not matter and
     /// earlier ones are not changed: causal masks, and plans that touch this position alone.
-    pub fn gather_row<'a>(&'a self, past: &'a Past, layer: usize) -> Forward<'a> {
-        const NOTHING: &BTreeSet<Site> = &BTreeSet::new();
-        Forward::empty(self, Rows::one(self.n_past(past)), NOTHING)
+    pub fn gather_row<'a>(
+        &'a self,
+        past: &'a Past,
+        layer: usize,
+        record: &'a BTreeSet<Site>,
+    ) -> Forward<'a> {
+        Forward::empty(self, Rows::one(self.n_past(past)), record)
             .after(past)
             .beginning_at(layer)
     }

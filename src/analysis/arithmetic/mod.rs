@@ -426,6 +426,7 @@ fn patched(
             Effect::Direct
         },
         means: Some(&clean),
+        ..Reading::default()
     };
     let logits = engine.sweep(spec, &variants, reading, go_on)?;
     let share = |logits: &Vec<f32>| {

@@ -62,7 +62,7 @@ pub(crate) fn case(ids: &[u32], right: u32, wrong: Option<u32>) -> Case {
         },
         answers: vec![right],
         wrong: wrong.into_iter().collect(),
-        spans: vec![],
+        ..Case::default()
     }
 }
 

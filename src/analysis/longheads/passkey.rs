@@ -77,5 +77,6 @@ pub fn passkey(
         answers: answer.first().copied().into_iter().collect(),
         wrong: vec![],
         spans: vec![("needle".into(), span)],
+        ..Case::default()
     })
 }

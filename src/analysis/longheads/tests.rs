@@ -35,6 +35,7 @@ fn case(n_tokens: usize) -> Case {
         answers: vec![4],
         wrong: vec![],
         spans: vec![("needle".into(), vec![9, 10])],
+        ..Case::default()
     }
 }
 

@@ -315,6 +315,7 @@ fn bare_cases() -> Vec<Case> {
             answers: vec![7],
             wrong: vec![2],
             spans: vec![("object".into(), vec![1])],
+            ..Case::default()
         })
         .collect()
 }

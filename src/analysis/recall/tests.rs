@@ -393,7 +393,7 @@ fn bare_case() -> Case {
         },
         answers: vec![7],
         wrong: vec![2],
-        spans: vec![],
+        ..Case::default()
     }
 }
 

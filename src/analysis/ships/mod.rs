@@ -251,7 +251,7 @@ pub fn cases(
             spec: resolved.spec,
             answers,
             wrong: vec![],
-            spans: vec![],
+            ..Case::default()
         })
     };
     texts.iter().enumerate().map(case).collect()

@@ -32,7 +32,7 @@ fn case(ids: &[u32]) -> Case {
         },
         answers: vec![4, 9],
         wrong: vec![],
-        spans: vec![],
+        ..Case::default()
     }
 }
 

@@ -32,7 +32,7 @@ fn case(n_tokens: usize) -> Case {
         },
         answers: vec![],
         wrong: vec![],
-        spans: vec![],
+        ..Case::default()
     }
 }
 

@@ -150,9 +150,15 @@ impl Attention {
                     d_row.fill(0.0);
                     continue;
                 }
+                let scaled: Vec<(usize, f32)> = changes
+                    .scaled_of(head, first + i)
+                    .filter(|(key, _)| seen.contains(key))
+                    .map(|(key, factor)| (key - seen.start, factor))
+                    .collect();
                 self.soft_max_back(
                     &pattern[row.clone()],
-                    scores.get(row).unwrap_or_default(),
+                    scores.get_mut(row).unwrap_or_default(),
+                    &scaled,
                     d_row,
                 );
             }
@@ -176,11 +182,24 @@ impl Attention {
     }
 
     /// From the gradient by a pattern row to that by its raw scores, in place. `scores` are capped ones, and empty without
-    /// a cap. Keys that are masked or knocked out have no weight and so no gradient.
-    fn soft_max_back(&self, pattern: &[f32], scores: &[f32], d: &mut [f32]) {
+    /// a cap. Keys that are masked or knocked out have no weight and so no gradient. `scaled` scores were multiplied.
+    fn soft_max_back(
+        &self,
+        pattern: &[f32],
+        scores: &mut [f32],
+        scaled: &[(usize, f32)],
+        d: &mut [f32],
+    ) {
         let mean: f32 = pattern.iter().zip(&*d).map(|(p, d)| p * d).sum();
         for (d, p) in d.iter_mut().zip(pattern) {
             *d = p * (*d - mean) * self.scale;
+        }
+        for (key, factor) in scaled {
+            d[*key] *= factor;
+            // The cap's slope is that of the score before; of one that is gone no gradient is left to multiply.
+            if let Some(score) = scores.get_mut(*key).filter(|_| *factor != 0.0) {
+                *score /= factor;
+            }
         }
         if let Some(cap) = self.cap {
             for ((d, p), score) in d.iter_mut().zip(pattern).zip(scores) {
@@ -206,7 +225,7 @@ mod tests {
 
     use super::*;
     use crate::mask::Mask;
-    use crate::model::plan::{Edge, NewRow, PatternRows};
+    use crate::model::plan::{Edge, NewRow, PatternRows, ScaledEdges};
 
     fn values(n: usize, seed: f32) -> Vec<f32> {
         (0..n)
@@ -248,6 +267,11 @@ mod tests {
                         cap * (raw / cap).tanh()
                     })
                 };
+                let factor = |key| {
+                    let edge = Edge { head, query, key };
+                    let factor = changes.scaled.and_then(|edges| edges.get(&edge));
+                    f64::from(*factor.unwrap_or(&1.0))
+                };
                 let slope = |raw: f64| {
                     a.cap
                         .map_or(1.0, |cap| (raw / f64::from(cap)).cosh().powi(-2))
@@ -256,7 +280,7 @@ mod tests {
                     if is_knocked(key) {
                         0.0
                     } else {
-                        capped(raw(key)).exp()
+                        (factor(key) * capped(raw(key))).exp()
                     }
                 };
                 let sum: f64 = seen.clone().map(exp).sum();
@@ -271,7 +295,7 @@ mod tests {
                     let by_raw = if new.is_some() {
                         0.0
                     } else {
-                        weight(key) * (by_weight(key) - mean) * slope(raw(key))
+                        weight(key) * (by_weight(key) - mean) * slope(raw(key)) * factor(key)
                     };
                     for i in 0..dh {
                         let scale = f64::from(a.scale);
@@ -295,8 +319,12 @@ mod tests {
             .into();
         let weights = values(BLOCK + 9, 0.9).into();
         rows.insert(PatternRow { head: 1, query: 6 }, NewRow::Given(weights));
+        let scaled: ScaledEdges = [(0, 5, 3, 5.0), (1, 5, 2, -2.0), (2, 68, 60, 0.5)]
+            .map(|(head, query, key, factor)| (Edge { head, query, key }, factor))
+            .into();
         let changes = Changes {
             knockouts: Some(&edges),
+            scaled: Some(&scaled),
             rows: Some(&rows),
         };
         for mask in [

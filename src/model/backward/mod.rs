@@ -401,6 +401,7 @@ impl Backward<'_> {
         let v = self.values(Site::Block(layer, Part::V))?;
         let changes = Changes {
             knockouts: self.plan.knockouts.get(&layer),
+            scaled: self.plan.scaled.get(&layer),
             rows: self.plan.patterns.get(&layer).map(Arc::as_ref),
         };
         let keys = Keys { k: &k, v: &v };

@@ -236,6 +236,9 @@ fn edits(spec: &ModelSpec) -> Plan {
     let edges = BTreeSet::from([edge(0, 5, 4), edge(2, 7, 7)]);
     plan.knockouts.insert(0, edges.clone());
     plan.knockouts.insert(1, edges);
+    let factors = [(edge(0, 6, 2), 3.0), (edge(1, 7, 5), -1.5)];
+    plan.scaled.insert(0, factors.into());
+    plan.scaled.insert(1, factors.into());
     let row = |head, query| PatternRow { head, query };
     let weights: Vec<f32> = values(7, 0.4);
     let rows = [

@@ -37,12 +37,12 @@ pub struct Tokenizer {
 }
 
 /// The token that stands for an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerToken {
     /// The first of the answer's tokens.
     pub id: u32,
-    /// How many tokens the answer has; with more than one, `id` stands for a part of it only.
-    pub n_tokens: usize,
+    /// All of them; with more than one, `id` stands for a part of the answer only.
+    pub ids: Vec<u32>,
     /// The prompt's own tokens change when the answer follows, so the answer was tokenised alone.
     pub alone: bool,
     /// The answer as it was typed begins with another token: its place asks for a space before it, or for none.
@@ -211,10 +211,10 @@ impl Tokenizer {
                 true,
             ),
         };
-        match ids.first() {
-            Some(&id) if !answer.is_empty() => Ok(AnswerToken {
+        match ids.first().copied() {
+            Some(id) if !answer.is_empty() => Ok(AnswerToken {
                 id,
-                n_tokens: ids.len(),
+                ids,
                 alone,
                 respaced: false,
             }),
@@ -273,10 +273,10 @@ impl Tokenizer {
             Some(ids) => ids,
             None => self.encode_plain(self.reading.continuation(&word), false)?,
         };
-        match ids.first() {
-            Some(&id) if !answer.trim_start().is_empty() => Ok(AnswerToken {
+        match ids.first().copied() {
+            Some(id) if !answer.trim_start().is_empty() => Ok(AnswerToken {
                 id,
-                n_tokens: ids.len(),
+                ids,
                 alone,
                 respaced: as_typed.first() != Some(&id),
             }),

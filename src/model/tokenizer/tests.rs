@@ -197,14 +197,14 @@ fn an_answer_stands_where_the_mask_stands() {
         let ids = tokenizer.encode(prompt, BosRule::Auto).unwrap();
         tokenizer.answer_in_place(prompt, &ids, position, answer)
     };
-    let found = |id, n_tokens, alone, respaced| AnswerToken {
-        id,
-        n_tokens,
-        alone,
-        respaced,
+    let seen = |answer: AnswerToken| {
+        assert_eq!(answer.ids[0], answer.id);
+        (answer.id, answer.ids.len(), answer.alone, answer.respaced)
     };
+    let found =
+        |id: u32, n_tokens: usize, alone: bool, respaced: bool| (id, n_tokens, alone, respaced);
     let roberta = |prompt: &str, position, text: &str| {
-        answer("tiny-roberta", prompt, position, text).unwrap()
+        seen(answer("tiny-roberta", prompt, position, text).unwrap())
     };
     let (cat, space_cat) = (32, 33);
     // The mask takes the space before it: the word has it, however it was typed.
@@ -233,8 +233,9 @@ fn an_answer_stands_where_the_mask_stands() {
     assert_eq!(roberta(prompt, 2, "cat"), found(space_cat, 1, false, true));
     assert_eq!(roberta(prompt, 0, "cat"), found(cat, 1, true, false));
 
-    let bert =
-        |prompt: &str, position, text: &str| answer("tiny-bert", prompt, position, text).unwrap();
+    let bert = |prompt: &str, position, text: &str| {
+        seen(answer("tiny-bert", prompt, position, text).unwrap())
+    };
     for text in ["Dog", " dog", "dog"] {
         assert_eq!(bert("the [MASK] sat", 2, text), found(12, 1, false, false));
     }
@@ -443,7 +444,7 @@ fn an_answer_is_the_first_token_after_the_prompt() {
             .unwrap();
         (
             texts(&tokenizer, &[token.id]).remove(0),
-            token.n_tokens,
+            token.ids.len(),
             token.alone,
         )
     };
@@ -494,7 +495,10 @@ fn a_sentence_piece_answer_alone_gets_no_second_space() {
     // Other ids than the prompt's own, as after editing them by hand.
     let alone = answer("the", &[5, 6]);
     assert_eq!((in_place.alone, alone.alone), (false, true));
-    assert_eq!((in_place.id, in_place.n_tokens), (alone.id, alone.n_tokens));
+    assert_eq!(
+        (in_place.id, in_place.ids.len()),
+        (alone.id, alone.ids.len())
+    );
 }
 
 #[test]

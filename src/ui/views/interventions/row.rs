@@ -252,10 +252,6 @@ fn heads_of(cx: &ViewContext<'_>, target: Target) -> Vec<crate::ids::HeadId> {
 
 fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
     let current = describe::words(&edit.op);
-    if matches!(edit.target, Target::Edge { .. }) {
-        ui.label(current);
-        return;
-    }
     let set = |op: Op| {
         cx.push(Action::SetEdit {
             row: i,
@@ -275,6 +271,7 @@ fn operation(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, edit: &Edit) {
             Op::Resample,
             Op::Scale(factor),
             Op::Uniform,
+            Op::Knockout,
         ] {
             if !edit.target.allows(&op) {
                 continue;

@@ -53,11 +53,11 @@ pub(super) fn show(cx: &ViewContext<'_>, typed: &mut String, ui: &mut Ui) {
         );
     }
     for answer in cx.resolved.map_or(&[][..], |resolved| &resolved.answers) {
-        if answer.n_tokens > 1 {
+        if answer.ids.len() > 1 {
             let text = format!(
                 "`{}` has {} tokens: only the first is read",
                 tokens::visible(&answer.text),
-                answer.n_tokens
+                answer.ids.len()
             );
             ui.label(RichText::new(text).small().color(cx.theme.warn));
         } else if missing_space(&answer.text) && !cx.model.spec.predicts_in_place() {
@@ -89,7 +89,7 @@ fn chip(cx: &ViewContext<'_>, ui: &mut Ui, i: usize, answer: &str) {
         _ => "",
     };
     let text = RichText::new(format!("{sign}{} ×", tokens::visible(answer))).monospace();
-    let text = if resolved.is_some_and(|resolved| resolved.n_tokens > 1) {
+    let text = if resolved.is_some_and(|resolved| resolved.ids.len() > 1) {
         text.color(cx.theme.warn)
     } else {
         text.color(cx.theme.text)
