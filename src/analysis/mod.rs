@@ -42,7 +42,9 @@ use crate::model::circuit::WeightError;
 
 pub use cases::Case;
 pub use method::{Input, Method};
-pub use report::{Cell, Grid, HeadScores, Heads, Line, Plot, Report, Scale, Table};
+pub use report::{
+    Bar, BarPart, Bars, Cell, Grid, HeadScores, Heads, Line, Plot, Report, Scale, Table,
+};
 
 /// Hears how far a method is, and may stop it.
 pub trait Progress {

@@ -15,6 +15,7 @@ pub struct Report {
     /// What it was run with, in order.
     pub settings: Vec<(&'static str, Value)>,
     pub scores: Vec<HeadScores>,
+    pub bars: Vec<Bars>,
     pub grids: Vec<Grid>,
     pub tables: Vec<Table>,
     pub plots: Vec<Plot>,
@@ -79,20 +80,51 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
 }
 
-/// Lines over a common axis.
-#[derive(Clone, Debug, PartialEq)]
+/// Lines, or single points, over a common axis.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plot {
     pub name: String,
     pub x_axis: &'static str,
     pub y_axis: &'static str,
+    /// Points are not joined.
+    pub is_scatter: bool,
     pub lines: Vec<Line>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     pub name: String,
     /// x, y
     pub points: Vec<[f64; 2]>,
+    /// What a point of a scatter stands for, such as a head; empty where points have no names.
+    pub labels: Vec<String>,
+}
+
+/// Lengths side by side: what something is made of.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bars {
+    pub name: String,
+    pub about: String,
+    /// What a length is, with its unit.
+    pub axis: &'static str,
+    pub bars: Vec<Bar>,
+}
+
+/// A bar of parts that are put end to end, those above 0 to one side and those below it to the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bar {
+    pub label: String,
+    pub parts: Vec<BarPart>,
+}
+
+/// Parts of one name have one colour.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BarPart {
+    /// The kind of part: heads, MLP, …
+    pub name: String,
+    /// The very part, such as `L9H6`, where there are several of a name.
+    pub label: String,
+    pub value: f64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -120,6 +152,30 @@ impl Report {
     /// The scores of a name; `None` where the report has none.
     pub fn scores_of(&self, name: &str) -> Option<&HeadScores> {
         self.scores.iter().find(|scores| scores.name == name)
+    }
+
+    /// A bar chart with one part a bar.
+    pub fn bar_chart(
+        &mut self,
+        name: &str,
+        about: &str,
+        axis: &'static str,
+        of: impl IntoIterator<Item = (String, f64)>,
+    ) {
+        let bar = |(label, value): (String, f64)| Bar {
+            parts: vec![BarPart {
+                name: String::new(),
+                label: label.clone(),
+                value,
+            }],
+            label,
+        };
+        self.bars.push(Bars {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            axis,
+            bars: of.into_iter().map(bar).collect(),
+        });
     }
 
     pub fn note(&mut self, text: impl Into<String>) {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::opened::Opened;
 use super::report::{ModelReport, SCHEMA_VERSION};
 use super::table::{cells, model_line};
-use crate::analysis::{self, AnalysisError, Cell, Grid, HeadScores, Plot, Table};
+use crate::analysis::{self, AnalysisError, BarPart, Bars, Cell, Grid, HeadScores, Plot, Table};
 
 /// Heads that are printed of each score without `--json`.
 const SHOWN: usize = 8;
@@ -98,6 +98,7 @@ impl Serialize for Report<'_> {
         map.serialize_entry("settings", &settings)?;
         map.serialize_entry("scores", &by_name(&found.scores, |of| &of.name, scores))?;
         for (key, of) in [
+            ("bars", by_name(&found.bars, |of| &of.name, bars)),
             ("grids", by_name(&found.grids, |of| &of.name, grid)),
             ("tables", by_name(&found.tables, |of| &of.name, table)),
             ("plots", by_name(&found.plots, |of| &of.name, plot)),
@@ -166,9 +167,29 @@ fn plot(plot: &Plot) -> Value {
     let lines: Map<String, Value> = plot
         .lines
         .iter()
-        .map(|line| (line.name.clone(), json!(line.points)))
+        .map(|line| {
+            let points = if line.labels.is_empty() {
+                json!(line.points)
+            } else {
+                let named = line.labels.iter().zip(&line.points);
+                let point = |(label, [x, y]): (&String, &[f64; 2])| json!([label, x, y]);
+                named.map(point).collect()
+            };
+            (line.name.clone(), points)
+        })
         .collect();
     json!({"x_axis": plot.x_axis, "y_axis": plot.y_axis, "lines": lines})
+}
+
+fn bars(bars: &Bars) -> Value {
+    let part =
+        |part: &BarPart| json!({"name": part.name, "label": part.label, "value": part.value});
+    let of: Vec<Value> = bars
+        .bars
+        .iter()
+        .map(|bar| json!({"label": bar.label, "parts": bar.parts.iter().map(part).collect::<Vec<_>>()}))
+        .collect();
+    json!({"about": bars.about, "axis": bars.axis, "bars": of})
 }
 
 /// The readable form. Warnings go elsewhere.

@@ -97,6 +97,7 @@ fn losses(trained: &Trained) -> Plot {
     let mut lines = vec![Line {
         name: "loss".into(),
         points: points.collect(),
+        ..Line::default()
     }];
     let length = trained.settings.length;
     if let Some(reference) = trained.references.iter().find(|of| of.length == length) {
@@ -109,6 +110,7 @@ fn losses(trained: &Trained) -> Plot {
             lines.push(Line {
                 name: name.into(),
                 points: vec![[0.0, loss], [to, loss]],
+                ..Line::default()
             });
         }
     }
@@ -117,6 +119,7 @@ fn losses(trained: &Trained) -> Plot {
         x_axis: "step",
         y_axis: "mean squared error",
         lines,
+        ..Plot::default()
     }
 }
 
@@ -124,6 +127,7 @@ fn by_length(trained: &Trained) -> Plot {
     let line = |name: &str, points: Vec<[f64; 2]>| Line {
         name: name.into(),
         points,
+        ..Line::default()
     };
     let of = |loss: &dyn Fn(&super::Reference) -> f64| {
         let points = trained
@@ -146,6 +150,7 @@ fn by_length(trained: &Trained) -> Plot {
             line("one gradient step", of(&|r| r.gd)),
             line("debiased gradient step", of(&|r| r.debiased)),
         ],
+        ..Plot::default()
     }
 }
 

@@ -342,6 +342,7 @@ fn describe(report: &mut Report, model: &Model, gates: &Gates) {
     let line = |name: &str, points: &[[f64; 2]]| Line {
         name: name.into(),
         points: points.to_vec(),
+        ..Line::default()
     };
     report.plots.push(Plot {
         name: "training".into(),
@@ -351,6 +352,7 @@ fn describe(report: &mut Report, model: &Model, gates: &Gates) {
             line("training prompt", &gates.losses),
             line("validation", &gates.validation),
         ],
+        ..Plot::default()
     });
 }
 

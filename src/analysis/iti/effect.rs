@@ -152,6 +152,7 @@ pub(super) fn measure(
             .zip(strengths)
             .filter_map(|(part, effect)| Some([part * settings.alpha, value(effect)?]))
             .collect(),
+        ..Line::default()
     };
     report.plots.push(Plot {
         name: "strength".into(),
@@ -161,6 +162,7 @@ pub(super) fn measure(
             line("right answer likeliest", &|e| Some(e.accuracy)),
             line("right preferred to wrong", &|e| e.prefers),
         ],
+        ..Plot::default()
     });
     if controls
         .first()

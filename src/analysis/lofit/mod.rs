@@ -269,6 +269,7 @@ fn curve(name: &str, losses: &[f64]) -> Line {
     Line {
         name: name.to_owned(),
         points: points.map(|(i, loss)| [i as f64, *loss]).collect(),
+        ..Line::default()
     }
 }
 
@@ -296,6 +297,7 @@ fn training_plot(losses: &[f64]) -> Plot {
         x_axis: "step",
         y_axis: "loss of the batch (nats)",
         lines: vec![curve("gains of all heads", losses)],
+        ..Plot::default()
     }
 }
 
