@@ -9,6 +9,7 @@ use headscope::experiment::Side;
 use headscope::ids::HeadId;
 use headscope::session::file::{self, Problem, Record, Saved};
 use headscope::session::replay::{Numbers, PatternSample, SideNumbers, TokenLogit};
+use headscope::session::vectors::VectorsFile;
 use headscope::session::{
     BosRule, Continuation, EditRow, Experiment, Lab, Prompt, ReadPosition, Session, Shown, View,
 };
@@ -93,6 +94,11 @@ fn full() -> Saved {
         fingerprint: "h1:00".into(),
         ids: vec![1, 2, 3],
         contrast_ids: Some(vec![3, u32::MAX]),
+        vectors: vec![VectorsFile {
+            file: "/elsewhere/v.safetensors".into(),
+            sha256: "00ff".into(),
+            recipe: Some(serde_json::json!({"method": "iti", "seed": 7})),
+        }],
         numbers: Some(numbers),
     };
     Saved {
@@ -197,6 +203,22 @@ fn version_3_opens_with_its_method() {
 }
 
 #[test]
+fn version_4_opens_with_the_files_that_its_edits_read() {
+    let saved = file::open(&fixture("v4.headscope.json")).unwrap();
+    let expected = VectorsFile {
+        file: "learned.safetensors".into(),
+        sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
+        recipe: Some(serde_json::json!({
+            "method": "iti",
+            "model": {"name": "demo"},
+            "settings": {"alpha": 15.0},
+            "seed": 7,
+        })),
+    };
+    assert_eq!(saved.record.unwrap().vectors, [expected]);
+}
+
+#[test]
 fn a_short_session_has_defaults_for_what_it_leaves_away() {
     let text = r#"{"version":1,"model":{"source":"demo"},"prompt":{"text":"A B"},"edits":[{"edit":"9.6=zero"}]}"#;
     let saved = file::decode(text, None).unwrap();
@@ -276,9 +298,9 @@ fn what_cannot_be_a_session_is_refused_with_the_reason() {
         (r#"{"weight_map":{}}"#.into(), &["no \"version\""]),
         (
             change("\"version\": 1", "\"version\": 7"),
-            &["newer Headscope (version 7; this one reads up to 3): update"],
+            &["newer Headscope (version 7; this one reads up to 4): update"],
         ),
-        (r#"{"version":4,"anything":{}}"#.into(), &["version 4"]),
+        (r#"{"version":5,"anything":{}}"#.into(), &["version 5"]),
         (
             change("\"version\": 1", "\"version\": 0"),
             &["version 0 was never written"],

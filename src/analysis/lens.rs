@@ -1,5 +1,6 @@
 //! The logit lens: what the model would say if the stream of a layer were its final one (nostalgebraist 2020;
-//! specification, circuits 9.1). The norm is that of each stream itself, so that the last row is the model's own logits.
+//! specification, circuits 9.1). The norm's scale is that of each stream itself, or, where asked, the final stream's at the
+//! same position; either way the last row is the model's own logits.
 
 use super::attribution::token_labels;
 use super::cases::Case;
@@ -8,7 +9,7 @@ use super::metric::kl;
 use super::report::{Cell, Grid, Report, Scale, Table};
 use super::{AnalysisError, Progress, step};
 use crate::experiment::engine::{Engine, RunError};
-use crate::experiment::{Readout, lens as logits_of};
+use crate::experiment::{Readout, beside, lens as logits_of};
 use crate::model::site::{Part, Site};
 use crate::model::spec::{Head, Placement};
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub positions: usize,
     /// With the stream between attention and MLP.
     pub with_middle: bool,
+    /// Reads every stream through the final one's norm scale instead of its own.
+    pub frozen: bool,
 }
 
 impl Settings {
@@ -36,6 +39,11 @@ impl Settings {
                 "With the stream between attention and MLP",
                 Value::Flag(&mut self.with_middle),
             ),
+            Field::new(
+                "frozen",
+                "Through the final stream's norm scale instead of each stream's own",
+                Value::Flag(&mut self.frozen),
+            ),
         ]
     }
 }
@@ -45,6 +53,7 @@ impl Default for Settings {
         Self {
             positions: 64,
             with_middle: false,
+            frozen: false,
         }
     }
 }
@@ -60,6 +69,12 @@ pub fn lens(
     let spec = &model.spec;
     if spec.head == Head::None {
         return Err(RunError::NoLogits.into());
+    }
+    if settings.frozen && matches!(spec.head, Head::MaskedToken { .. }) {
+        return Err(AnalysisError::needs(
+            "the prediction head of this model is not linear, so that a stream cannot be read through another's norm: leave \
+             frozen away",
+        ));
     }
     if spec.placement == Placement::Post {
         return Err(AnalysisError::needs(
@@ -83,11 +98,22 @@ pub fn lens(
     let sites: Vec<Site> = streams.iter().map(|(_, site)| *site).collect();
     let dumped = engine.dump(&case.spec, &sites)?;
     let columns = n - first;
-    let of = |index: usize| -> Result<Vec<f32>, AnalysisError> {
+    let stream = |index: usize| -> Result<&[f32], AnalysisError> {
         let name = sites[index].to_string();
         let stream = dumped.iter().find(|dumped| dumped.name == name);
-        let stream = stream.ok_or(RunError::NoLogits)?;
-        Ok(logits_of(&model, &stream.values[first * d..])?)
+        Ok(&stream.ok_or(RunError::NoLogits)?.values[first * d..])
+    };
+    let of = |index: usize| -> Result<Vec<f32>, AnalysisError> {
+        if !settings.frozen {
+            return Ok(logits_of(&model, stream(index)?)?);
+        }
+        let last = stream(sites.len() - 1)?.chunks_exact(d);
+        let mut logits = Vec::new();
+        for (own, last) in stream(index)?.chunks_exact(d).zip(last) {
+            let change = own.iter().zip(last).map(|(own, last)| own - last).collect();
+            logits.extend(beside(&model, last, change)?);
+        }
+        Ok(logits)
     };
     let last = of(streams.len() - 1)?;
     let n_vocab = spec.n_vocab;
@@ -143,6 +169,7 @@ pub fn lens(
         };
     let mut report = Report::new("lens")
         .with("positions", columns)
+        .with("frozen", settings.frozen)
         .with("position", case.spec.position);
     report.grids.push(grid(
         "top",

@@ -5,7 +5,7 @@ use crate::ids::HeadId;
 
 /// Which score earns which label from where on (the specification's section 13; copying is no rule, for it saturates on
 /// models whose unembedding is the embedding).
-pub const RULES: [Rule; 8] = [
+pub const RULES: [Rule; 9] = [
     Rule::above("induction", "induction", 0.4),
     Rule::above("duplicate_token", "duplicate token", 0.3),
     Rule::above("previous_token", "previous token", 0.4),
@@ -13,6 +13,7 @@ pub const RULES: [Rule; 8] = [
     Rule::above("name_mover", "name mover", 0.5),
     Rule::below("name_mover", "negative name mover", -0.5),
     Rule::above("backup", "backup name mover", 0.5),
+    Rule::above("s_inhibition", "S-inhibition", 0.1),
     Rule::above("sink", "sink", 0.6),
 ];
 

@@ -1,5 +1,6 @@
-//! What heads do in a task of names: movers, their negatives and backups, and who attends where (Wang et al. 2022,
-//! "Interpretability in the wild", sections 3.1 to 3.3; the recipes that need no circuit to be known before).
+//! What heads do in a task of names: movers, their negatives and backups, those that keep movers from the repeated name,
+//! and who attends where (Wang et al. 2022, "Interpretability in the wild", sections 3.1 to 3.3; the recipes that need no
+//! circuit to be known before).
 //!
 //! A set names places of its prompts: `IO` is the answer's, `S1` and `S2` the others'. Sets with other names have the
 //! places of the right answer under `key`, `value` or `answer`.
@@ -9,13 +10,19 @@ use super::cases::Case;
 use super::report::{HeadScores, Report, Scale};
 use super::{AnalysisError, Progress, step};
 use crate::edit::{Edit, Op, Target};
-use crate::experiment::RunSpec;
 use crate::experiment::engine::Engine;
+use crate::experiment::{Reading, RunSpec};
 use crate::ids::HeadId;
 use crate::model::site::{Part, Site};
 
 /// Name movers that are silenced for the backup score.
 const SILENCED: usize = 3;
+
+/// Prompts whose paths into the movers' queries are patched: two rows a head and prompt.
+const PATCHED: usize = 20;
+
+/// A logit difference below this is none to divide by.
+const LEAST: f64 = 1e-3;
 
 /// Names under which sets have the place that holds the answer.
 const GOLD: [&str; 4] = ["IO", "answer", "value", "key"];
@@ -89,7 +96,14 @@ pub(super) fn add(
     }
     let about = "attribution of heads that attend to the answer's place more than to the others'; below 0: negative movers";
     let movers = HeadScores::of_heads("name_mover", about, Scale::Signed, shape, of_map(mover));
-    let silenced = movers.top(SILENCED);
+    let positive = |head: &HeadId| movers.value(*head).is_some_and(|score| score > 0.0);
+    let silenced: Vec<HeadId> = movers.top(SILENCED).into_iter().filter(positive).collect();
+    if silenced.is_empty() {
+        report.scores.push(movers);
+        report
+            .note("no head moves a name: there are no movers to be backed up or kept from a name");
+        return Ok(());
+    }
     let edits: Vec<Edit> = silenced
         .iter()
         .map(|head| Edit::new(Target::Head(*head), Op::Mean))
@@ -114,6 +128,97 @@ pub(super) fn add(
         shape,
         backup,
     ));
+    inhibition(engine, &pairs, &silenced, &attention, report, progress)
+}
+
+/// Path patching of every head into the movers' queries, from a prompt without the repeated name: a head that tells them
+/// which name to leave out lowers the difference when it says nothing of it, and looks at the name's second place.
+fn inhibition(
+    engine: &mut Engine,
+    cases: &[&Case],
+    movers: &[HeadId],
+    attention: &Attention,
+    report: &mut Report,
+    progress: &mut dyn Progress,
+) -> Result<(), AnalysisError> {
+    let shape = (engine.model().spec.n_layers, engine.model().spec.n_heads);
+    let usable: Vec<&&Case> = cases
+        .iter()
+        .filter(|case| case.spec.contrast.is_some() && case.swapped().is_some())
+        .take(PATCHED)
+        .collect();
+    if usable.is_empty() || !engine.model().spec.is_causal() {
+        report.note("S-inhibition is path patching from a contrast, and the set has none that pairs: left out");
+        return Ok(());
+    }
+    let last = movers.iter().map(|head| head.layer).max().unwrap_or(0);
+    let senders: Vec<HeadId> = (0..last)
+        .flat_map(|layer| (0..shape.1).map(move |head| HeadId::new(layer, head)))
+        .collect();
+    let mut changes = vec![0.0; senders.len()];
+    let mut count = 0usize;
+    for (done, case) in usable.iter().enumerate() {
+        let (right, wrong) = case.pair().unwrap_or_default();
+        let tokens = [right, wrong];
+        let difference = |logits: &[f32]| f64::from(logits[0]) - f64::from(logits[1]);
+        let plain = engine.sweep(&case.spec, &[vec![]], Reading::of(&tokens), &mut |_| true)?;
+        let plain = difference(&plain[0]);
+        let heard = &mut |f: f32| progress.at((done as f32 + f) / usable.len() as f32, None);
+        let found = engine.through_queries(&case.spec, &senders, movers, &tokens, heard)?;
+        if plain.abs() < LEAST {
+            continue;
+        }
+        count += 1;
+        for (sum, logits) in changes.iter_mut().zip(&found) {
+            *sum += logits
+                .as_deref()
+                .map_or(0.0, |logits| (difference(logits) - plain) / plain.abs());
+        }
+    }
+    if count == 0 {
+        report.note(format!(
+            "no prompt has a logit difference of {LEAST} or more: S-inhibition is left out"
+        ));
+        return Ok(());
+    }
+    let names: Vec<String> = movers.iter().map(HeadId::to_string).collect();
+    let change = |head: HeadId| {
+        let i = senders.iter().position(|sender| *sender == head)?;
+        Some((changes[i] / count as f64) as f32)
+    };
+    let about = format!(
+        "relative change of the logit difference when the head's path to the queries of {} comes from the contrast (mean \
+         over {count} prompts)",
+        names.join(", ")
+    );
+    report.scores.push(HeadScores::of_heads(
+        "path_to_movers",
+        &about,
+        Scale::Signed,
+        shape,
+        change,
+    ));
+    let second = |head: HeadId| attention.to_second[head.layer * shape.1 + head.head];
+    if attention.to_second.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let about = "fall of the logit difference by that path, of heads that attend to the repeated name's second place more \
+                 than to the answer's";
+    let score = |head: HeadId| {
+        let looks = second(head)? > attention.to_gold[head.layer * shape.1 + head.head]?;
+        Some(if looks {
+            (-change(head)?).max(0.0)
+        } else {
+            0.0
+        })
+    };
+    report.scores.push(HeadScores::of_heads(
+        "s_inhibition",
+        about,
+        Scale::Positive,
+        shape,
+        score,
+    ));
     Ok(())
 }
 
@@ -121,6 +226,8 @@ pub(super) fn add(
 struct Attention {
     to_gold: Vec<Option<f32>>,
     to_others: Vec<Option<f32>>,
+    /// To the second place of the repeated name.
+    to_second: Vec<Option<f32>>,
     hits: Vec<Option<f32>>,
 }
 
@@ -134,9 +241,9 @@ fn attention(
         .map(|layer| Site::Block(layer, Part::Pattern))
         .collect();
     let n_maps = spec.n_layers * spec.n_heads;
-    let (mut gold, mut others, mut hits) =
-        (vec![0.0; n_maps], vec![0.0; n_maps], vec![0.0; n_maps]);
-    let (mut count, mut count_others) = (0, 0);
+    let sums = || vec![0.0; n_maps];
+    let (mut gold, mut others, mut second, mut hits) = (sums(), sums(), sums(), sums());
+    let (mut count, mut count_others, mut count_second) = (0, 0, 0);
     for (done, case) in cases.iter().enumerate() {
         step(progress, done as f32 / cases.len() as f32)?;
         let Some(name) = GOLD.into_iter().find(|name| !case.span(name).is_empty()) else {
@@ -150,6 +257,8 @@ fn attention(
             .collect();
         count += 1;
         count_others += usize::from(!wrong.is_empty());
+        let repeated = case.span("S2");
+        count_second += usize::from(!repeated.is_empty());
         let (n, at) = (case.spec.ids.len(), case.spec.position);
         for (layer, patterns) in engine.dump(&case.spec, &sites)?.iter().enumerate() {
             for head in 0..spec.n_heads {
@@ -157,6 +266,7 @@ fn attention(
                 let i = layer * spec.n_heads + head;
                 gold[i] += wanted.iter().map(|key| row[*key]).sum::<f32>();
                 others[i] += wrong.iter().map(|key| row[*key]).sum::<f32>();
+                second[i] += repeated.iter().map(|key| row[*key]).sum::<f32>();
                 let best = (0..n).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a)));
                 hits[i] += f32::from(u8::from(best.is_some_and(|key| wanted.contains(&key))));
             }
@@ -169,6 +279,7 @@ fn attention(
     Ok(Attention {
         to_gold: mean(gold, count),
         to_others: mean(others, count_others),
+        to_second: mean(second, count_second),
         hits: mean(hits, count),
     })
 }

@@ -17,6 +17,7 @@ use crate::model::site::Site;
 use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
 use crate::session::replay::{self, Numbers, Replay};
+use crate::session::vectors::VectorsFile;
 use crate::session::{EditRow, Experiment, Prompt, Session};
 
 /// An open model with an experiment resolved against it.
@@ -213,6 +214,7 @@ impl Opened {
                 fingerprint: fingerprint.clone(),
                 ids: spec.ids[..spec.n_prompt].to_vec(),
                 contrast_ids: spec.contrast.as_ref().map(|ids| ids.to_vec()),
+                vectors: VectorsFile::of(&self.session.experiment.edits, self.folder()),
                 numbers: Some(numbers),
             }),
         };
@@ -230,6 +232,7 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
         fingerprint: saved_fingerprint,
         ids,
         contrast_ids,
+        vectors,
         numbers: _,
     } = record;
     let Experiment {
@@ -251,6 +254,8 @@ fn differences(opened: &Opened, record: &Record) -> Vec<String> {
     if contrast.as_ref().is_some_and(is_text) && contrast_ids.is_some() && contrast_changed {
         warnings.push("prompt B gives other tokens than when the session was saved".into());
     }
+    let changed = vectors.iter().filter_map(|of| of.problem(opened.folder()));
+    warnings.extend(changed);
     warnings
 }
 

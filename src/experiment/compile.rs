@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub(super) struct Sources<'a> {
     pub(super) means: Option<&'a Means>,
     /// What was looked up already: the variants of a sweep ask for the same sites again and again.
     pub(super) known: RefCell<Known>,
+    /// Files of vectors that were opened already: the edits of a learned intervention read the same one.
+    pub(super) files: RefCell<HashMap<PathBuf, Rc<Checkpoint>>>,
 }
 
 /// Values of whole sites.
@@ -456,7 +458,11 @@ impl Compiler<'_> {
     }
 
     fn vector(&self, vector: &VectorRef, width: usize) -> Result<Vec<f32>, String> {
-        read_vector(vector, self.run.folder.as_deref(), width)
+        let VectorRef { file, name } = vector;
+        let folder = self.run.folder.as_deref();
+        let path = folder.map_or_else(|| file.into(), |folder| folder.join(file));
+        let checkpoint = self.sources.file(&path)?;
+        read_vector(&checkpoint, name, &path, width)
     }
 }
 
@@ -475,17 +481,26 @@ impl Sources<'_> {
         known.insert((prompt, site), Rc::clone(&values));
         Ok(values)
     }
+
+    fn file(&self, path: &Path) -> Result<Rc<Checkpoint>, String> {
+        if let Some(known) = self.files.borrow().get(path) {
+            return Ok(Rc::clone(known));
+        }
+        let opened = Checkpoint::open(path).map_err(|error| error.to_string())?;
+        let opened = Rc::new(opened);
+        let mut files = self.files.borrow_mut();
+        files.insert(path.to_owned(), Rc::clone(&opened));
+        Ok(opened)
+    }
 }
 
-/// A vector of a given length from a safetensors file; relative paths start at `folder`.
+/// A vector of a given length from a safetensors file.
 fn read_vector(
-    vector: &VectorRef,
-    folder: Option<&Path>,
+    checkpoint: &Checkpoint,
+    name: &str,
+    path: &Path,
     width: usize,
 ) -> Result<Vec<f32>, String> {
-    let VectorRef { file, name } = vector;
-    let path = folder.map_or_else(|| file.into(), |folder| folder.join(file));
-    let checkpoint = Checkpoint::open(&path).map_err(|error| error.to_string())?;
     let Some(info) = checkpoint.info(name) else {
         let names: Vec<&str> = checkpoint.names().take(8).collect();
         return Err(format!(

@@ -367,6 +367,7 @@ impl Engine {
             contrast: self.contrast.as_ref().map(|run| &run.kept),
             means,
             known: RefCell::default(),
+            files: RefCell::default(),
         })
     }
 

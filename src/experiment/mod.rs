@@ -24,7 +24,7 @@ pub use dump::While;
 pub use effect::Effect;
 pub use generate::{Generated, GeneratedToken, Generation};
 pub use gradient::Learned;
-pub use lens::lens;
+pub use lens::{beside, lens, lens_of};
 pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use means::Means;
 pub use readout::{Readout, TokenScore};

@@ -8,13 +8,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::replay::Numbers;
+use super::vectors::VectorsFile;
 use super::{Session, format};
 use crate::atomic;
 use crate::edit::ParseEditError;
 use crate::ids::ParseHeadError;
 
 /// The newest version that this program reads. It writes the oldest that has room for a session.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// How the names of session files end.
 pub const SUFFIX: &str = ".headscope.json";
@@ -37,6 +38,8 @@ pub struct Record {
     /// Prompt A's tokens, beginning-of-text counted.
     pub ids: Vec<u32>,
     pub contrast_ids: Option<Vec<u32>>,
+    /// The files of vectors that the edits read.
+    pub vectors: Vec<VectorsFile>,
     /// Absent if the run was not complete.
     pub numbers: Option<Numbers>,
 }

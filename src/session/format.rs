@@ -2,7 +2,8 @@
 //!
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
 //! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version; a session that
-//! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`, version 3 `"lab"`.
+//! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`, version 3 `"lab"`,
+//! version 4 `"vectors"`.
 //! A key that is written only where it says more than its absence needs no version (`"dtype"`).
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{Problem, Record, Saved, within};
 use super::replay::{self, Numbers};
+use super::vectors::VectorsFile;
 use super::{
     BosRule, Continuation, EditRow, Experiment, Lab, Prompt, ReadPosition, Shown, View, paths,
 };
@@ -56,8 +58,21 @@ pub(super) struct Session {
     lab: Option<LabSetup>,
     #[serde(default)]
     layout: Option<serde_json::Value>,
+    /// Absent where no edit reads a file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    vectors: Vec<Vectors>,
     #[serde(default)]
     numbers: Option<SavedNumbers>,
+}
+
+/// A file of vectors as it was, and how it was made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vectors {
+    file: String,
+    sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -294,12 +309,22 @@ impl Session {
             continuation,
         } = experiment;
         let record = record.as_ref();
+        let vectors: Vec<Vectors> = record
+            .map_or(&[][..], |record| &record.vectors)
+            .iter()
+            .map(|of| Vectors {
+                file: paths::stored(&of.file, base, folder).unwrap_or_else(|| of.file.clone()),
+                sha256: of.sha256.clone(),
+                recipe: of.recipe.clone(),
+            })
+            .collect();
         let continuation = (*continuation != Continuation::default()).then(|| Generated {
             ids: continuation.ids.clone(),
             step: continuation.step,
         });
         Self {
             version: match (lab, &continuation) {
+                _ if !vectors.is_empty() => 4,
                 (Some(_), _) => 3,
                 (None, Some(_)) => 2,
                 (None, None) => 1,
@@ -338,6 +363,7 @@ impl Session {
             notes: notes.clone(),
             lab: lab.as_ref().map(LabSetup::from_live),
             layout: layout.clone(),
+            vectors,
             numbers: record
                 .and_then(|record| record.numbers.as_ref())
                 .map(SavedNumbers::from_live),
@@ -363,6 +389,8 @@ impl Session {
         let generated = self.continuation.as_ref();
         let generated = generated.map_or(0, |generated| generated.ids.len());
         within("the continuation", generated as u64, MAX_PROMPT_IDS, "ids")?;
+        let vectors = self.vectors.len() as u64;
+        within("the list of vectors", vectors, MAX_EDITS, "files")?;
         self.prompt.check("prompt A")?;
         self.contrast
             .as_ref()
@@ -386,6 +414,7 @@ impl Session {
             notes,
             lab,
             layout,
+            vectors,
             numbers,
         } = self;
         let edits = edits
@@ -408,12 +437,21 @@ impl Session {
             None => (None, None),
         };
         let numbers = numbers.map(SavedNumbers::into_live).transpose()?;
+        let vectors = vectors
+            .into_iter()
+            .map(|of| VectorsFile {
+                file: of.file,
+                sha256: of.sha256,
+                recipe: of.recipe,
+            })
+            .collect();
         let record = match (model.fingerprint, ids, numbers) {
             (Some(fingerprint), Some(ids), numbers) => Some(Record {
                 model_name: model.name.unwrap_or_default(),
                 fingerprint,
                 ids,
                 contrast_ids,
+                vectors,
                 numbers,
             }),
             (_, _, None) => None,

@@ -10,6 +10,7 @@ pub mod history;
 pub mod paths;
 pub mod replay;
 pub mod settings;
+pub mod vectors;
 
 use crate::colormap::{ColorScale, Colormap};
 use crate::compute::Dtype;

@@ -8,6 +8,7 @@ use super::app::App;
 use super::changes;
 use super::command::Command;
 use super::gallery;
+use super::lab::misread;
 use super::layout::Layout;
 use super::loading;
 use super::notifications::Level;
@@ -22,6 +23,7 @@ use crate::ids::HeadId;
 use crate::model::{Model, demo};
 use crate::session::file::{self, Record, Saved};
 use crate::session::replay::{self, Numbers};
+use crate::session::vectors::VectorsFile;
 use crate::session::{BosRule, Continuation, Experiment, Prompt, ReadPosition, Session};
 use crate::worker::Event;
 
@@ -310,6 +312,14 @@ impl App {
                 record.model_name
             ));
         }
+        let folder = file.as_deref().and_then(Path::parent);
+        let vectors = saved.record.iter().flat_map(|record| &record.vectors);
+        for problem in vectors.filter_map(|of| of.problem(folder)) {
+            self.ui.notifications.warn(sentence(&problem));
+        }
+        for problem in saved.session.lab.iter().flat_map(misread) {
+            self.ui.notifications.warn(sentence(&problem));
+        }
         let (made_in, dtype) = (saved.session.dtype, model.compute.dtype);
         if made_in != dtype {
             self.ui.notifications.warn(format!(
@@ -379,6 +389,10 @@ impl App {
                     fingerprint: model.fingerprint.clone(),
                     ids: resolved.spec.ids[..resolved.spec.n_prompt].to_vec(),
                     contrast_ids: resolved.spec.contrast.as_ref().map(|ids| ids.to_vec()),
+                    vectors: VectorsFile::of(
+                        &self.work.session.experiment.edits,
+                        resolved.spec.folder.as_deref(),
+                    ),
                     numbers: self.results.outcome().map(|outcome| {
                         let position = resolved.spec.position;
                         let dtype = model.compute.dtype.name();
@@ -467,6 +481,13 @@ fn select(session: &mut Session, heads: &[HeadId], extend: bool) {
             }
         }
     }
+}
+
+/// A message as a sentence of its own.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
 }
 
 #[cfg(test)]

@@ -145,6 +145,31 @@ pub fn method_of(lab: &Lab) -> Option<Method> {
     Some(method)
 }
 
+/// What of a session's method this program cannot read: a name or value that another version wrote, or a slip of hand.
+pub fn misread(lab: &Lab) -> Vec<String> {
+    let Some(mut method) = Method::named(&lab.method) else {
+        return vec![format!(
+            "the session's method `{}` is not known here: another is set up",
+            lab.method
+        )];
+    };
+    let mut problems = Vec::new();
+    let mut fields = method.fields();
+    for (name, text) in &lab.settings {
+        let field = fields.iter_mut().find(|field| field.name == name);
+        let problem = match field.map(|field| field.set(text)) {
+            Some(Ok(())) => continue,
+            Some(Err(problem)) => problem,
+            None => format!("`{name}` is no setting of it"),
+        };
+        problems.push(format!(
+            "the session's method {}: {problem}; the default is taken",
+            lab.method
+        ));
+    }
+    problems
+}
+
 /// `lab`, with the settings of a method: those that are not the defaults.
 pub fn lab_of(lab: &Lab, method: &Method) -> Lab {
     let name = method.about().name;
@@ -276,10 +301,27 @@ mod tests {
         let lab = lab_of(&Lab::default(), &method);
         assert_eq!(lab.settings, [("metric".to_owned(), "kl".to_owned())]);
         assert_eq!(method_of(&lab), Some(method));
+        assert_eq!(misread(&lab), Vec::<String>::new());
         let unknown = Lab {
             method: "of another version".into(),
             ..Lab::default()
         };
         assert_eq!(method_of(&unknown), None);
+        assert!(misread(&unknown)[0].contains("of another version"));
+        let slips = Lab {
+            settings: vec![
+                ("metric".into(), "loudness".into()),
+                ("over".into(), "layers".into()),
+                ("colour".into(), "red".into()),
+            ],
+            ..lab
+        };
+        let problems = misread(&slips);
+        assert!(
+            problems.len() == 2
+                && problems[0].contains("one of logit_diff")
+                && problems[1].contains("`colour`"),
+            "{problems:?}"
+        );
     }
 }

@@ -222,6 +222,15 @@ pub(super) fn add(
         of.layer,
         adds(of.layer).unwrap_or(f64::NAN)
     ));
+    report.bar_chart(
+        &format!("net weight behind M{}", of.layer),
+        "1 + c of each head: 0 erased, 1 kept, above 1 amplified",
+        "1 + c",
+        (0..spec.n_heads).filter_map(|head| {
+            let c = of.coefficient(head)?;
+            Some((HeadId::new(of.heads, head).to_string(), 1.0 + c))
+        }),
+    );
     report.tables.push(table(
         &format!("weights of M{}", of.layer),
         &["head", "c", "1 + c", "reading"],

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use nalgebra::DMatrix;
 
 use crate::analysis::{
-    AnalysisError, Case, Cell, HeadScores, Heads, Progress, Report, Scale, Table, step,
+    AnalysisError, Case, Cell, HeadScores, Heads, Line, Plot, Progress, Report, Scale, Table, step,
 };
 use crate::experiment::RunSpec;
 use crate::experiment::engine::{Engine, RunError};
@@ -100,6 +100,8 @@ pub struct Settings {
     pub tail: usize,
     /// Heads that a layer is left with, the farthest against the nearest to the centre (3 in the paper); 0 does not try.
     pub keep: usize,
+    /// The layer whose heads are drawn as points; `None`: one in the middle.
+    pub layer: Option<usize>,
 }
 
 crate::choose!(Vector, Grouping);
@@ -147,6 +149,21 @@ impl Settings {
                 "Share of the cache that may be kept",
                 Value::Number(&mut self.budget, 0.0..=1.0),
             ),
+            Field::new(
+                "tail",
+                "Newest tokens, which are read with the cache of the others; under 2 compares nothing",
+                Value::Count(&mut self.tail, 0..=100_000),
+            ),
+            Field::new(
+                "keep",
+                "Heads that a layer is left with, the farthest against the nearest: 3 in the paper, 0 does not try",
+                Value::Count(&mut self.keep, 0..=1000),
+            ),
+            Field::new(
+                "layer",
+                "The layer whose heads are drawn as points; auto: one in the middle",
+                Value::MaybeCount(&mut self.layer, 0..=9999),
+            ),
         ]
     }
 }
@@ -168,6 +185,7 @@ impl Default for Settings {
             budget: 0.4,
             tail: 16,
             keep: 0,
+            layer: None,
         }
     }
 }
@@ -451,6 +469,34 @@ fn components(centred: &[Vec<f64>]) -> Vec<[f64; 2]> {
         .collect()
 }
 
+/// A layer's semantic vectors in two dimensions, by what is kept of each head.
+fn scatter(index: usize, layer: &Layer, axes: &[[f64; 2]], heads: &HeadScores) -> Plot {
+    let mut lines: Vec<Line> = Vec::new();
+    for (i, (point, role)) in axes.iter().zip(&layer.roles).enumerate() {
+        let name = match role {
+            Role::Other => "others",
+            role => role.name(),
+        };
+        let known = lines.iter().position(|line| line.name == name);
+        let at = known.unwrap_or(lines.len());
+        if known.is_none() {
+            lines.push(Line {
+                name: name.to_owned(),
+                ..Line::default()
+            });
+        }
+        lines[at].points.push(*point);
+        lines[at].labels.push(heads.label(HeadId::new(index, i)));
+    }
+    Plot {
+        name: format!("semantic vectors of layer {index}"),
+        x_axis: "component 1",
+        y_axis: "component 2",
+        is_scatter: true,
+        lines,
+    }
+}
+
 fn describe(report: &mut Report, spec: &ModelSpec, settings: &Settings, layers: &[Layer]) {
     let (of, n) = match settings.grouping {
         Grouping::Any => (Heads::Query, spec.n_heads),
@@ -476,6 +522,9 @@ fn describe(report: &mut Report, spec: &ModelSpec, settings: &Settings, layers: 
     let mut rows = vec![];
     for (index, layer) in layers.iter().enumerate() {
         let axes = components(&layer.centred);
+        if index == settings.layer.unwrap_or(layers.len() / 2) {
+            report.plots.push(scatter(index, layer, &axes, &distance));
+        }
         for (i, [x, y]) in axes.into_iter().enumerate() {
             rows.push(vec![
                 Cell::from(distance.label(HeadId::new(index, i))),
