@@ -7,14 +7,11 @@ mod support;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use headscope::analysis::patching::{self, Direction, patch};
-use headscope::analysis::{Case, Unheard, atlas};
-use headscope::experiment::RunSpec;
+use headscope::analysis::patching::patch;
+use headscope::analysis::{Unheard, atlas};
 use headscope::experiment::engine::{Engine, Unwatched};
 use headscope::model::demo;
 use headscope::model::load::{Unreported, open};
-
-use support::run;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,39 +30,13 @@ fn the_atlas(c: &mut Criterion) {
     });
 }
 
-/// Pairs of prompts that differ in one token.
-fn cases() -> Vec<Case> {
-    (0..PROMPTS)
-        .map(|i| {
-            let mut spec: RunSpec = run(TOKENS, &[]);
-            let mut ids = spec.ids.to_vec();
-            ids[1] = 100 + i as u32;
-            let mut other = ids.clone();
-            other[5] = 200 + i as u32;
-            spec.ids = ids.into();
-            spec.contrast = Some(other.into());
-            Case {
-                label: format!("{i}"),
-                spec,
-                answers: vec![11],
-                wrong: vec![42],
-                ..Case::default()
-            }
-        })
-        .collect()
-}
-
 fn patching(c: &mut Criterion) {
     let folder = support::random_model();
     let model = open(&folder.to_string_lossy(), &mut Unreported);
     let model = Arc::new(model.unwrap_or_else(|error| panic!("{error}")));
     let mut group = c.benchmark_group("z of 144 heads, 8 prompts of 16 tokens");
     group.sample_size(10);
-    let cases = cases();
-    let settings = patching::Settings {
-        direction: Direction::Noise,
-        ..patching::Settings::default()
-    };
+    let (cases, settings) = (support::pairs(TOKENS, PROMPTS), support::noising());
     group.bench_function("patching", |b| {
         b.iter(|| {
             let mut engine = Engine::new(Arc::clone(&model));

@@ -1,7 +1,9 @@
 //! One measurement for each line of standard input, its milliseconds on standard output: our side of
 //! `benches/side_by_side.py`, which measures another program in turn with this one.
 //!
-//! `forward N` · `edit LAYER` (of 64 tokens) · `sweep all` · `sweep read` (144 ablations, 16 tokens) · `rate` (GFLOP/s)
+//! `forward N` · `edit LAYER` (of 64 tokens) · `sweep all` · `sweep read` (144 ablations, 16 tokens) · `patch` (z of 144
+//! heads, 8 pairs of prompts of 16 tokens) · `rate` (GFLOP/s). `patch` and `rate` in turn say how much of a sweep is more
+//! than its products: `for i in 1 2 3; do echo rate; echo patch; done | cargo bench --bench pairs`.
 
 mod support;
 
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
+use headscope::analysis::Unheard;
+use headscope::analysis::patching::patch;
 use headscope::edit::Edit;
 use headscope::experiment::Reading;
 use headscope::experiment::engine::{Engine, Unwatched};
@@ -55,6 +59,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let (mut engine, spec) = (fresh(), run(16, &[]));
                 started = Instant::now();
                 engine.sweep(&spec, &variants, Reading::of(&[11, 42]), &mut |_| true)?;
+            }
+            ["patch"] => {
+                let cases = support::pairs(16, 8);
+                let mut engine = fresh();
+                started = Instant::now();
+                patch(&mut engine, &cases, &support::noising(), &mut Unheard)?;
             }
             ["rate"] => {
                 let square = Tensor::randn(0.0_f32, 1.0, (2048, 2048), &Device::Cpu)?;

@@ -51,6 +51,7 @@ fn an_edit_that_changes_nothing_changes_no_bit() {
             "L1H0=add(vectors.safetensors:head, 0)",
             "L1H0=mix(vectors.safetensors:head, 0)",
             "L1H0=affine(vectors.safetensors:nought, vectors.safetensors:nought)",
+            "L1H0[9->3]=scale(1)",
         ] {
             let spec = RunSpec {
                 folder: Some(folder.path().to_owned()),
@@ -243,6 +244,60 @@ fn a_pattern_row_without_a_partner_for_each_key_is_refused() {
     let none = run_spec(&IDS, &["L1H1.pattern=resample"]);
     let error = Engine::new(Arc::clone(&model)).run(&none, &mut Unwatched);
     assert!(error.unwrap_err().to_string().contains("prompt B"));
+}
+
+#[test]
+fn a_scaled_edge_has_its_score_multiplied_before_the_softmax() {
+    for name in ["tiny-gpt2", "tiny-llama", "tiny-gemma2", "tiny-mistral"] {
+        let model = fixture_model(name);
+        let n = IDS.len();
+        let rows = |spec: &RunSpec, part: Part| -> Vec<f32> {
+            let row = (2 * n + 9) * n;
+            at(&model, spec, part)[row..row + n].to_vec()
+        };
+        let plain = rows(&with(&[]), Part::Scores);
+        for (edits, factors, out) in [
+            (&["L1H2[9->8]=scale(5)"][..], [(8, 5.0), (7, 1.0)], None),
+            (
+                &["L1H2[9->8]=scale(-1.5)", "L1H2[9->7]=scale(0)"],
+                [(8, -1.5), (7, 0.0)],
+                None,
+            ),
+            // Twice is the product; what is knocked out stays so.
+            (
+                &["L1H2[9->8]=scale(2)", "L1H2[9->8]=scale(3)"],
+                [(8, 6.0), (7, 1.0)],
+                None,
+            ),
+            (
+                &["L1H2[9->7]=scale(-3)", "L1H2[9->7]=knockout"],
+                [(8, 1.0), (7, 1.0)],
+                Some(7),
+            ),
+        ] {
+            let spec = with(edits);
+            let mut scores: Vec<f64> = plain.iter().map(|s| f64::from(*s)).collect();
+            for (key, factor) in factors {
+                scores[key] *= factor;
+            }
+            if let Some(key) = out {
+                scores[key] = f64::NEG_INFINITY;
+            }
+            let total: f64 = scores.iter().map(|s| s.exp()).sum();
+            let expected: Vec<f32> = scores.iter().map(|s| (s.exp() / total) as f32).collect();
+            close(&rows(&spec, Part::Pattern), &expected, 1e-5)
+                .unwrap_or_else(|error| panic!("{name} {edits:?}: {error}"));
+            let recorded = rows(&spec, Part::Scores);
+            for (found, expected) in recorded.iter().zip(&scores) {
+                let same = f64::from(*found) - expected;
+                assert!(same.abs() < 1e-4 || (found.is_infinite() && expected.is_infinite()));
+            }
+            // A run that restarts and one row alone give the same.
+            let mut engine = Engine::new(Arc::clone(&model));
+            logits(&mut engine, &with(&["L0H0=zero"]));
+            close(&logits(&mut engine, &spec), &fresh(&model, &spec), 1e-5).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn full() -> Saved {
             task: Some("ioi".into()),
             items: Some(8),
             draw: 3,
+            verbaliser: Some("classes.json".into()),
             texts: Some("texts.txt".into()),
         }),
         layout: Some(serde_json::json!({"root": [1, null, "x"]})),
@@ -197,6 +198,7 @@ fn version_3_opens_with_its_method() {
         task: Some("ioi".into()),
         items: Some(12),
         draw: 7,
+        verbaliser: None,
         texts: None,
     };
     assert_eq!(session.lab, Some(lab));

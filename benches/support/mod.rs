@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use headscope::analysis::Case;
+use headscope::analysis::patching::{Direction, Settings};
 use headscope::experiment::RunSpec;
 
 /// Its folder, in the system's temporary one; written by `scripts/make-random-model` where it is not there yet.
@@ -32,5 +34,35 @@ pub(crate) fn run(n_tokens: usize, edits: &[String]) -> RunSpec {
         last: n_tokens - 1,
         bos_count: 0,
         folder: None,
+    }
+}
+
+/// Pairs of prompts that differ in one token.
+pub(crate) fn pairs(n_tokens: usize, n: usize) -> Vec<Case> {
+    (0..n)
+        .map(|i| {
+            let mut spec: RunSpec = run(n_tokens, &[]);
+            let mut ids = spec.ids.to_vec();
+            ids[1] = 100 + i as u32;
+            let mut other = ids.clone();
+            other[5] = 200 + i as u32;
+            spec.ids = ids.into();
+            spec.contrast = Some(other.into());
+            Case {
+                label: format!("{i}"),
+                spec,
+                answers: vec![11],
+                wrong: vec![42],
+                ..Case::default()
+            }
+        })
+        .collect()
+}
+
+/// Patching of z, head by head.
+pub(crate) fn noising() -> Settings {
+    Settings {
+        direction: Direction::Noise,
+        ..Settings::default()
     }
 }

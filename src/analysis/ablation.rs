@@ -4,7 +4,7 @@ use super::cases::Case;
 use super::field::{Field, Value, op_text};
 use super::metric::Metric;
 use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
-use super::{AnalysisError, Progress};
+use super::{AnalysisError, Progress, step};
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::{Effect, Means};
@@ -196,6 +196,9 @@ pub fn sweep(
             Some(_) => "mean: over all positions of all prompts of the set, whose lengths differ",
         });
     }
+    if settings.metric == Metric::ClassDiff {
+        classes(engine, cases, &mut report, progress)?;
+    }
     let mut changes: Vec<Vec<Option<f32>>> = Vec::new();
     let mut prompts = Vec::new();
     for (i, case) in cases.iter().enumerate() {
@@ -241,6 +244,56 @@ pub fn sweep(
         rows: prompts,
     });
     Ok(report)
+}
+
+/// What the unedited model makes of the classes: a table of right against chosen, and how often it is right with and
+/// without calibration on the prompts themselves.
+fn classes(
+    engine: &mut Engine,
+    cases: &[Case],
+    report: &mut Report,
+    progress: &mut dyn Progress,
+) -> Result<(), AnalysisError> {
+    let mut predictions = Vec::new();
+    for case in cases {
+        step(progress, 0.0)?;
+        let reads = Metric::ClassDiff.reads(case);
+        let reading = reads.reading(Effect::Total, None);
+        predictions.extend(engine.sweep(&reads.spec, &[vec![]], reading, &mut |_| true)?);
+    }
+    let Some(known) = cases.first().and_then(|case| case.class.as_ref()) else {
+        return Ok(());
+    };
+    let plain = &known.of;
+    let n = plain.names.len();
+    let mut counts = vec![0.0f32; n * n];
+    let calibrated = plain.calibrated(&predictions);
+    let (mut right, mut right_calibrated) = (0, 0);
+    for (case, logits) in cases.iter().zip(&predictions) {
+        let wanted = case.class.as_ref().map(|class| class.right);
+        if let (Some(wanted), Some(chosen)) = (wanted, plain.best(logits)) {
+            counts[wanted * n + chosen] += 1.0;
+            right += usize::from(chosen == wanted);
+        }
+        right_calibrated += usize::from(calibrated.best(logits) == wanted);
+    }
+    report.grids.push(Grid {
+        name: "classes".into(),
+        about: "prompts by their class and the one with the largest score, unedited".into(),
+        scale: Scale::Positive,
+        row_axis: "right",
+        rows: plain.names.clone(),
+        column_axis: "chosen",
+        columns: plain.names.clone(),
+        values: counts.into_iter().map(Some).collect(),
+        texts: vec![],
+    });
+    report.note(format!(
+        "unedited, {right} of {} prompts get their class; {right_calibrated} with words calibrated by their mean \
+         probability over these prompts",
+        cases.len()
+    ));
+    Ok(())
 }
 
 /// The means over the set, where there is one.

@@ -141,10 +141,14 @@ pub fn of_task(
     let mut notes = set.notes.clone();
     let mut cases = Vec::new();
     let mut classes: Option<Arc<Classes>> = None;
-    let (mut same, mut several, mut failed) = (0, 0, Vec::new());
+    let (mut same, mut several, mut put_at_end, mut failed) = (0, 0, 0, Vec::new());
     for item in &set.items {
         let item = match model.tokenizer.as_ref().and_then(Tokenizer::mask) {
             Some(mask) if item.is_masked() => item.with_mask(&mask),
+            Some(mask) if model.spec.predicts_in_place() => {
+                put_at_end += 1;
+                item.masked_at_end().with_mask(&mask)
+            }
             _ => item.clone(),
         };
         match case(&item, model, bos) {
@@ -171,6 +175,11 @@ pub fn of_task(
     if classes.is_some() && unnamed > 0 {
         notes.push(format!(
             "{unnamed} items have an answer that is no class of the verbaliser, nor a word of one"
+        ));
+    }
+    if put_at_end > 0 {
+        notes.push(format!(
+            "{put_at_end} prompts have no mask: one was put at their end, with a full stop"
         ));
     }
     if same > 0 {
@@ -341,6 +350,66 @@ mod tests {
             let back = case.swapped().unwrap().swapped().unwrap();
             assert_eq!(back.spec, case.spec);
         }
+    }
+
+    #[test]
+    fn answers_that_begin_alike_are_read_where_they_differ() {
+        let spec = || RunSpec {
+            ids: [1, 2, 3].as_slice().into(),
+            contrast: Some([1, 4, 3].as_slice().into()),
+            n_prompt: 3,
+            reach: 3,
+            position: 2,
+            last: 2,
+            ..RunSpec::default()
+        };
+        let mut longer = spec();
+        assert_eq!(read_on(&mut longer, &[7, 8, 9], &[7, 8, 5]), [7, 8]);
+        assert_eq!(longer.ids[..], [1, 2, 3, 7, 8]);
+        assert_eq!(longer.contrast.as_deref(), Some(&[1, 4, 3, 7, 8][..]));
+        assert_eq!((longer.position, longer.last, longer.n_prompt), (4, 4, 5));
+        for (a, b) in [
+            // They differ at once, one is the other's beginning, they are the same.
+            (&[7, 8][..], &[6, 8][..]),
+            (&[7, 8], &[7]),
+            (&[7, 8], &[7, 8]),
+        ] {
+            let mut same = spec();
+            assert_eq!(read_on(&mut same, a, b), [0u32; 0]);
+            assert_eq!(same, spec());
+        }
+        let mut inside = RunSpec {
+            position: 1,
+            ..spec()
+        };
+        assert_eq!(read_on(&mut inside, &[7, 8], &[7, 5]), [0u32; 0]);
+    }
+
+    #[test]
+    fn whole_answers_follow_their_prompt() {
+        let case = Case {
+            answers: vec![7],
+            wrong: vec![6, 5],
+            whole: Whole {
+                right: vec![vec![7, 8, 9]],
+                wrong: vec![],
+            },
+            spec: RunSpec {
+                ids: [1, 2].as_slice().into(),
+                n_prompt: 2,
+                reach: 2,
+                position: 1,
+                last: 1,
+                ..RunSpec::default()
+            },
+            ..Case::default()
+        };
+        assert_eq!(case.right_tokens(0), [7, 8, 9]);
+        assert_eq!(case.wrong_tokens(1), [5]);
+        assert_eq!(case.right_tokens(1), [0u32; 0]);
+        let longer = case.followed_by(&[7, 8]);
+        assert_eq!(longer.ids[..], [1, 2, 7, 8]);
+        assert_eq!((longer.position, longer.last, longer.n_prompt), (1, 1, 4));
     }
 
     #[test]

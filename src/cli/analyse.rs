@@ -17,7 +17,7 @@ use crate::analysis::field::{Field, Value};
 use crate::analysis::method::{Input, Method, Takes};
 use crate::analysis::{self, Case, cases};
 use crate::experiment::resolve::{Resolved, resolve};
-use crate::task::{Draw, TaskSet};
+use crate::task::{Draw, TaskSet, Verbaliser};
 
 /// The command of a method.
 pub(super) fn command(method: &Method) -> clap::Command {
@@ -48,6 +48,18 @@ pub(super) fn command(method: &Method) -> clap::Command {
                 .help("Seed of the draw [default: 0]")
                 .value_parser(clap::value_parser!(u64))
                 .requires("task"),
+            Arg::new("verbaliser")
+                .long("verbaliser")
+                .value_name("FILE")
+                .help("Classes that the set's answers stand for: words with weights (JSON, or SciPrompt's word lines)")
+                .value_parser(clap::value_parser!(PathBuf))
+                .requires("task"),
+            Arg::new("verbaliser-scores")
+                .long("verbaliser-scores")
+                .value_name("FILE")
+                .help("The weights of SciPrompt's word lines, line by line")
+                .value_parser(clap::value_parser!(PathBuf))
+                .requires("verbaliser"),
         ]);
     }
     if about.takes == Takes::Texts {
@@ -192,7 +204,12 @@ fn input(
             seed: matches.get_one::<u64>("draw").copied().unwrap_or(0),
             ..Draw::default()
         };
-        let set = TaskSet::open(task, &draw).map_err(anyhow::Error::from)?;
+        let mut set = TaskSet::open(task, &draw).map_err(anyhow::Error::from)?;
+        if let Some(words) = matches.get_one::<PathBuf>("verbaliser") {
+            let scores = matches.get_one::<PathBuf>("verbaliser-scores");
+            let classes = Verbaliser::open(words, scores.map(PathBuf::as_path));
+            set.verbaliser = Some(classes.map_err(anyhow::Error::from)?);
+        }
         let bos = opened.session.experiment.bos;
         let (cases, notes) =
             cases::of_task(&set, opened.model_ref(), bos).map_err(anyhow::Error::from)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Means, RunSpec};
 use crate::edit::align::Alignment;
-use crate::edit::{Edit, Op, Positions, Target, VectorRef};
+use crate::edit::{Edit, Finite, Op, Positions, Target, VectorRef};
 use crate::ids::HeadId;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::plan::{Change, Edge, NewRow, PatternRow, Plan, RowEdit};
@@ -113,8 +113,11 @@ impl Compiler<'_> {
         match (edit.target, &edit.op) {
             (Target::Edge { head, query, key }, Op::Scale(factor)) => {
                 let edge = self.edge(head, query, key)?;
-                let edges = self.plan.scaled.entry(head.layer).or_default();
-                *edges.entry(edge).or_insert(1.0) *= factor.get() as f32;
+                // What changes nothing changes no bit.
+                if *factor != Finite::ONE {
+                    let edges = self.plan.scaled.entry(head.layer).or_default();
+                    *edges.entry(edge).or_insert(1.0) *= factor.get() as f32;
+                }
                 Ok(())
             }
             (Target::Edge { head, query, key }, _) => {

@@ -3,7 +3,7 @@
 //! Separate from the live types, so that those can change while the format does not. Unknown keys are refused: a
 //! misspelt `"edits"` would otherwise be an experiment without edits. So every new key is a new version; a session that
 //! does without it is written in the old one, which older programs read. Version 2 has `"continuation"`, version 3 `"lab"`,
-//! version 4 `"vectors"`.
+//! version 4 `"vectors"` and the Lab's `"verbaliser"`.
 //! A key that is written only where it says more than its absence needs no version (`"dtype"`).
 
 use std::collections::BTreeMap;
@@ -123,6 +123,8 @@ struct LabSetup {
     items: Option<usize>,
     #[serde(default)]
     draw: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verbaliser: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     texts: Option<String>,
 }
@@ -325,6 +327,7 @@ impl Session {
         Self {
             version: match (lab, &continuation) {
                 _ if !vectors.is_empty() => 4,
+                (Some(lab), _) if lab.verbaliser.is_some() => 4,
                 (Some(_), _) => 3,
                 (None, Some(_)) => 2,
                 (None, None) => 1,
@@ -499,6 +502,7 @@ impl LabSetup {
             task,
             items,
             draw,
+            verbaliser,
             texts,
         } = lab.clone();
         Self {
@@ -507,6 +511,7 @@ impl LabSetup {
             task,
             items,
             draw,
+            verbaliser,
             texts,
         }
     }
@@ -518,6 +523,7 @@ impl LabSetup {
             task,
             items,
             draw,
+            verbaliser,
             texts,
         } = self;
         Lab {
@@ -526,6 +532,7 @@ impl LabSetup {
             task,
             items,
             draw,
+            verbaliser,
             texts,
         }
     }

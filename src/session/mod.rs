@@ -46,6 +46,8 @@ pub struct Lab {
     pub items: Option<usize>,
     /// Seed of the draw.
     pub draw: u64,
+    /// A file of classes that the set's answers stand for.
+    pub verbaliser: Option<String>,
     /// A file of texts, one a line.
     pub texts: Option<String>,
 }

@@ -115,6 +115,17 @@ impl Item {
         self.prompt.contains(MASK)
     }
 
+    /// The item for a model that fills in: a prompt that asks for what follows has the placeholder at its end.
+    #[must_use]
+    pub fn masked_at_end(&self) -> Self {
+        let masked = |text: &str| format!("{} {MASK}.", text.trim_end());
+        Self {
+            prompt: masked(&self.prompt),
+            contrast: self.contrast.as_deref().map(masked),
+            ..self.clone()
+        }
+    }
+
     /// The item with the model's own mask token in place of [`MASK`], and its spans moved along.
     #[must_use]
     pub fn with_mask(&self, token: &str) -> Self {

@@ -232,6 +232,7 @@ impl App {
                     ..Draw::default()
                 },
                 bos: self.work.session.experiment.bos,
+                verbaliser: lab.verbaliser.as_ref().map(PathBuf::from),
             });
         }
         if takes == Takes::Model {

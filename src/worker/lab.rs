@@ -13,7 +13,7 @@ use crate::experiment::engine::Engine;
 use crate::model::Model;
 use crate::panics::catch;
 use crate::prompt::BosRule;
-use crate::task::{Draw, TaskSet};
+use crate::task::{Draw, TaskError, TaskSet, Verbaliser};
 
 /// Between two tellings of what is known so far.
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -34,6 +34,8 @@ pub enum LabInput {
         argument: String,
         draw: Draw,
         bos: BosRule,
+        /// A file of classes that answers stand for, instead of the set's own.
+        verbaliser: Option<PathBuf>,
     },
     Texts(Vec<String>),
     /// Texts of a file, one a line.
@@ -121,9 +123,13 @@ fn input(on: LabInput, model: &Model) -> Result<Input, AnalysisError> {
             argument,
             draw,
             bos,
+            verbaliser,
         } => {
-            let set = TaskSet::open(&argument, &draw)
-                .map_err(|error| AnalysisError::needs(error.to_string()))?;
+            let needs = |error: TaskError| AnalysisError::needs(error.to_string());
+            let mut set = TaskSet::open(&argument, &draw).map_err(needs)?;
+            if let Some(file) = verbaliser {
+                set.verbaliser = Some(Verbaliser::open(&file, None).map_err(needs)?);
+            }
             (input.cases, input.notes) = cases::of_task(&set, model, bos)?;
         }
         LabInput::Texts(texts) => input.texts = texts,

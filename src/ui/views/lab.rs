@@ -1,16 +1,17 @@
 //! The Lab: a method, its settings, what it is run on, and what it found.
 
 mod form;
+mod on;
 
 use std::collections::HashMap;
 
 use egui::{RichText, Ui, WidgetInfo};
 
+pub(super) use on::task_choice;
+
 use super::{atlas, report};
 use crate::analysis::Method;
-use crate::analysis::method::Takes;
 use crate::session::Lab;
-use crate::task::BUILT_IN;
 use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::lab::{Outcome, Running, lab_of, method_of};
@@ -134,79 +135,9 @@ fn set_up_form(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, lab: &Lab, 
         .num_columns(2)
         .spacing([8.0, 4.0])
         .show(ui, |ui| {
-            on(cx, ui, lab, about.takes);
+            on::show(cx, ui, lab, about.takes);
             form::show(cx, &mut state.form, ui, lab, method);
         });
-}
-
-/// What it is run on: the prompt, a task set, texts.
-fn on(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
-    match takes {
-        Takes::Nothing => {}
-        Takes::Texts => {
-            let mut texts = lab.texts.clone().unwrap_or_default();
-            ui.label(RichText::new("texts").color(cx.theme.text_weak));
-            let field = egui::TextEdit::singleline(&mut texts)
-                .hint_text("a file, one text a line; empty: its own")
-                .desired_width(f32::INFINITY);
-            if ui.add(field).changed() {
-                cx.push(Action::SetLab(Lab {
-                    texts: Some(texts).filter(|texts| !texts.is_empty()),
-                    ..lab.clone()
-                }));
-            }
-        }
-        Takes::Model | Takes::Prompt | Takes::Prompts => {
-            let none = if takes == Takes::Model {
-                "no task"
-            } else {
-                "the prompt"
-            };
-            ui.label(RichText::new("on").color(cx.theme.text_weak));
-            let mut task = lab.task.clone().unwrap_or_default();
-            if task_choice(ui, "lab task", none, &mut task) {
-                cx.push(Action::SetLab(Lab {
-                    task: Some(task).filter(|task| !task.is_empty()),
-                    ..lab.clone()
-                }));
-            }
-        }
-    }
-    if takes != Takes::Nothing {
-        ui.end_row();
-    }
-}
-
-/// A task set by name, or as the path of a file; empty is none. Says whether it was changed.
-pub(super) fn task_choice(ui: &mut Ui, id: &str, none: &str, task: &mut String) -> bool {
-    let before = task.clone();
-    let text = if task.is_empty() { none } else { task.as_str() }.to_owned();
-    egui::ComboBox::from_id_salt(id)
-        .selected_text(last_of(&text, 22))
-        .width(128.0)
-        .height(420.0)
-        .show_ui(ui, |ui| {
-            ui.selectable_value(task, String::new(), none);
-            for set in BUILT_IN {
-                let label = ui.selectable_value(task, set.name.to_owned(), set.name);
-                label.on_hover_text(set.what);
-            }
-            ui.separator();
-            ui.label("or the path of a file:");
-            ui.text_edit_singleline(task);
-        })
-        .response
-        .widget_info(|| WidgetInfo::labeled(egui::Role::ComboBox, true, format!("On: {text}")));
-    *task != before
-}
-
-/// The end of a text that is too long: of a path, the file's name.
-fn last_of(text: &str, most: usize) -> String {
-    let n = text.chars().count();
-    match n.checked_sub(most) {
-        None | Some(0) => text.to_owned(),
-        Some(cut) => format!("…{}", text.chars().skip(cut + 1).collect::<String>()),
-    }
 }
 
 /// How far a method is, what is left, and the way to stop it.

@@ -1,5 +1,6 @@
-//! A method's report: maps of heads with their ranking, matrices, tables, curves, notes.
+//! A method's report: maps of heads with their ranking, bars, matrices, curves, tables, notes.
 
+mod bars;
 mod matrix;
 mod scores;
 mod table;
@@ -7,7 +8,7 @@ mod table;
 use std::sync::Arc;
 
 use egui::{Color32, RichText, Ui};
-use egui_plot::{Legend, Line, Plot, PlotPoints};
+use egui_plot::{Legend, Line, Plot, PlotPoints, Points, Text};
 
 use crate::analysis::{Plot as Curves, Report, Scale};
 use crate::colormap::ColorScale;
@@ -31,6 +32,10 @@ const PLOT_HEIGHT: f32 = 200.0;
 pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, report: &Arc<Report>) {
     if !report.scores.is_empty() {
         scores::show(cx, state, ui, report);
+    }
+    for of in &report.bars {
+        ui.add_space(8.0);
+        bars::show(cx, ui, of);
     }
     if !report.grids.is_empty() {
         ui.add_space(8.0);
@@ -117,8 +122,20 @@ fn plot(cx: &ViewContext<'_>, ui: &mut Ui, curves: &Curves) {
         .allow_zoom(false)
         .show(ui, |plot| {
             for (i, line) in curves.lines.iter().enumerate() {
+                let color = cx.theme.series(i);
                 let points = PlotPoints::from(line.points.clone());
-                plot.line(Line::new(line.name.clone(), points).color(cx.theme.series(i)));
+                if !curves.is_scatter {
+                    plot.line(Line::new(line.name.clone(), points).color(color));
+                    continue;
+                }
+                let marks = Points::new(line.name.clone(), points);
+                plot.points(marks.color(color).radius(3.5));
+                for (label, [x, y]) in line.labels.iter().zip(&line.points) {
+                    let label = RichText::new(label).small().color(cx.theme.text_weak);
+                    let at = egui_plot::PlotPoint::new(*x, *y);
+                    let text = Text::new("", at, label).anchor(egui::Align2::LEFT_BOTTOM);
+                    plot.text(text);
+                }
             }
         });
 }

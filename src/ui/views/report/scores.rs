@@ -5,6 +5,7 @@ use std::sync::Arc;
 use egui::{Align2, FontId, Rect, RichText, Role, Sense, Ui, WidgetInfo, pos2, vec2};
 
 use super::{State, colours, fill, heading, in_cell, ink, largest, legend};
+use crate::analysis::retrieval::pearson;
 use crate::analysis::{HeadScores, Heads, Report, Scale, tags};
 use crate::colormap::ColorScale;
 use crate::ids::HeadId;
@@ -52,6 +53,10 @@ pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, report:
                 WidgetInfo::labeled(Role::ComboBox, true, format!("Score: {}", scores.name))
             });
         pinning(state, ui, report);
+        if let Some(pinned) = state.pinned.as_ref().filter(|of| !Arc::ptr_eq(of, report)) {
+            let text = compared(scores, pinned.scores_of(&scores.name));
+            ui.label(RichText::new(text).small().color(cx.theme.text_weak));
+        }
     });
     let pinned = state
         .pinned
@@ -109,6 +114,20 @@ fn pinning(state: &mut State, ui: &mut Ui, report: &Arc<Report>) {
             None => Some(Arc::clone(report)),
             Some(_) => None,
         };
+    }
+}
+
+/// How like the pinned scores these are.
+fn compared(scores: &HeadScores, pinned: Option<&HeadScores>) -> String {
+    let Some(pinned) = pinned else {
+        return "the pinned report has no such score".into();
+    };
+    match pearson(scores, pinned) {
+        Some(r) => format!("r = {} with the pinned scores", minus(&format!("{r:.2}"))),
+        None if scores.values.len() == pinned.values.len() && scores.n_heads == pinned.n_heads => {
+            "minus the pinned scores".into()
+        }
+        None => "the pinned scores are of a model of another shape: no difference".into(),
     }
 }
 
