@@ -130,3 +130,76 @@ fn a_method_that_is_stopped_leaves_the_window_as_it_was() {
     );
     step_until(&mut window, "Up to date");
 }
+
+/// Pictures of every entry's report, to be looked at: `cargo test --test ui_lab look -- --ignored` writes them into
+/// `target/look`. With `HEADSCOPE_TEST_MODELS` also those on real models; `HEADSCOPE_LOOK` names methods, or `light`.
+#[test]
+#[ignore = "for eyes"]
+fn look() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/look");
+    std::fs::create_dir_all(&folder).unwrap();
+    let only = std::env::var("HEADSCOPE_LOOK").unwrap_or_default();
+    let models = std::env::var("HEADSCOPE_TEST_MODELS").ok();
+    let named = ENTRIES
+        .iter()
+        .any(|entry| only.split(',').any(|name| name == entry.method));
+    for (i, entry) in ENTRIES.iter().enumerate() {
+        if named && !only.split(',').any(|name| name == entry.method) {
+            continue;
+        }
+        let mut session = entry.session();
+        if entry.model != "demo" {
+            let Some(models) = &models else { continue };
+            session.model = format!("{models}/smollm2-135m-instruct-q4_1");
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("a.headscope.json");
+        let saved = file::Saved {
+            session: session.clone(),
+            record: None,
+        };
+        file::save(&path, &saved, None).unwrap();
+        let mut window = open(path.to_str());
+        window.set_size(egui::vec2(1440.0, 1500.0));
+        // Real vocabularies have signs that no bundled font has.
+        window
+            .ctx
+            .set_missing_glyph_policy(egui::MissingGlyphPolicy::Tofu);
+        step_until(&mut window, "Up to date");
+        if only.contains("light") {
+            push(&mut window, Action::Run(Command::CycleTheme));
+            push(&mut window, Action::Run(Command::CycleTheme));
+        }
+        let pane = if entry.method == "atlas" {
+            Pane::Atlas
+        } else {
+            Pane::Lab
+        };
+        let at_home = if entry.method == "atlas" {
+            "Score"
+        } else {
+            "Method: "
+        };
+        while !has(&window, at_home) {
+            push(&mut window, Action::Run(Command::TogglePane(pane)));
+        }
+        push(&mut window, Action::Analyse(session.lab.unwrap()));
+        let started = std::time::Instant::now();
+        while started.elapsed().as_secs() < 240 {
+            window.run_ok();
+            let is_over = if entry.method == "atlas" {
+                "Score again"
+            } else {
+                " in all"
+            };
+            if has(&window, is_over) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let image = window.render().unwrap();
+        image
+            .save(folder.join(format!("{i:02}-{}.png", entry.method)))
+            .unwrap();
+    }
+}

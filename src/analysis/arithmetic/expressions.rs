@@ -1,11 +1,13 @@
 //! Arithmetic prompts: 36 templates over four operations in three styles, each with a counterfactual whose operator is
 //! replaced by a word that means none (Zhang et al. 2024, arXiv 2409.01659, section 3; the wording is our own).
 
+use std::ops::RangeInclusive;
+
+use crate::analysis::field::Choose;
+use crate::analysis::sequences::followed;
 use crate::model::tokenizer::Tokenizer;
 use crate::prompt::BosRule;
 use crate::task::{Answer, Item, Span};
-
-use crate::analysis::sequences::followed;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
@@ -29,7 +31,7 @@ pub enum Style {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expression {
     pub operation: Operation,
-    /// Of `FRAMES`.
+    /// The template, from 0.
     pub frame: usize,
     pub a: u32,
     pub b: u32,
@@ -37,7 +39,7 @@ pub struct Expression {
 
 /// What stands for an operation: its sign, its verb, two nouns.
 #[derive(Clone, Copy, Debug)]
-enum Word {
+pub(super) enum Word {
     Sign,
     Verb,
     Noun,
@@ -45,7 +47,7 @@ enum Word {
 }
 
 /// Templates: `{A}`, `{B}` the operands, `{O}` the operator's word with what follows it; the equals part last.
-const FRAMES: [(Style, Word, &str, &str); 9] = [
+pub(super) const FRAMES: [(Style, Word, &str, &str); 9] = [
     (Style::Equation, Word::Sign, "{A} {O} {B} ", "="),
     (Style::Equation, Word::Sign, "{A}{O}{B} ", "="),
     (Style::Equation, Word::Sign, "({A} {O} {B}) ", "="),
@@ -134,36 +136,75 @@ impl Style {
     }
 }
 
-impl std::str::FromStr for Operation {
-    type Err = String;
+/// Something with a few kinds, each with a name.
+pub trait Kind: Copy + std::fmt::Debug + 'static {
+    const KINDS: &'static [Self];
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|operation| operation.name() == text);
-        known.ok_or_else(|| "an operation is add, subtract, multiply or divide".into())
+    fn called(self) -> &'static str;
+}
+
+impl Kind for Operation {
+    const KINDS: &'static [Self] = &Self::ALL;
+
+    fn called(self) -> &'static str {
+        self.name()
     }
 }
 
-impl std::str::FromStr for Style {
-    type Err = String;
+impl Kind for Style {
+    const KINDS: &'static [Self] = &Self::ALL;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|style| style.name() == text);
-        known.ok_or_else(|| "a style is equation, statement or question".into())
+    fn called(self) -> &'static str {
+        self.name()
     }
 }
 
-/// Every expression of these operations and styles with operands `from..=to` that has a result.
+/// One kind, or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only<T>(pub Option<T>);
+
+impl<T: Kind> Only<T> {
+    pub fn all(self) -> Vec<T> {
+        self.0.map_or(T::KINDS.to_vec(), |one| vec![one])
+    }
+
+    pub fn name(self) -> &'static str {
+        self.0.map_or("all", T::called)
+    }
+}
+
+impl<T: Kind> Choose for Only<T> {
+    fn options(&self) -> Vec<&'static str> {
+        let kinds = T::KINDS.iter().map(|kind| kind.called());
+        std::iter::once("all").chain(kinds).collect()
+    }
+
+    fn chosen(&self) -> &'static str {
+        self.name()
+    }
+
+    fn choose(&mut self, name: &str) -> bool {
+        let kind = T::KINDS.iter().copied().find(|kind| kind.called() == name);
+        let is_known = kind.is_some() || name == "all";
+        if is_known {
+            *self = Self(kind);
+        }
+        is_known
+    }
+}
+
+/// Every expression of these operations and styles with operands in these ranges that has a result.
 pub fn expressions(
     operations: &[Operation],
     styles: &[Style],
-    (from, to): (u32, u32),
+    of_a: RangeInclusive<u32>,
+    of_b: RangeInclusive<u32>,
 ) -> Vec<Expression> {
     let mut found = vec![];
     for (frame, (style, ..)) in FRAMES.iter().enumerate() {
         for operation in operations.iter().filter(|_| styles.contains(style)) {
-            for (a, b) in (from..=to).flat_map(|a| (from..=to).map(move |b| (a, b))) {
+            let pairs = of_a.clone().flat_map(|a| of_b.clone().map(move |b| (a, b)));
+            for (a, b) in pairs {
                 let expression = Expression {
                     operation: *operation,
                     frame,
@@ -278,7 +319,7 @@ mod tests {
 
     #[test]
     fn there_are_36_templates_and_their_places_are_right() {
-        let all = expressions(&Operation::ALL, &Style::ALL, (1, 9));
+        let all = expressions(&Operation::ALL, &Style::ALL, 1..=9, 1..=9);
         let mut templates: Vec<_> = all.iter().map(|e| (e.frame, e.operation)).collect();
         templates.dedup();
         templates.sort_unstable();
@@ -329,5 +370,20 @@ mod tests {
         assert_eq!(item(of(3, 4), &[], &nulls[..1]), Err(Missing::Null));
         // Three digits are two tokens of this model.
         assert_eq!(item(of(99, 99), &[], &nulls), Err(Missing::Answer));
+    }
+
+    #[test]
+    fn one_kind_or_all_are_chosen_by_name() {
+        let mut style = Only::<Style>(None);
+        assert_eq!(
+            style.options(),
+            ["all", "equation", "statement", "question"]
+        );
+        assert_eq!((style.chosen(), style.all().len()), ("all", 3));
+        assert!(style.choose("question"));
+        assert_eq!(style.all(), [Style::Question]);
+        assert!(!style.choose("verse"), "unknown, and left as it is");
+        assert_eq!(style.chosen(), "question");
+        assert!(style.choose("all") && style == Only(None));
     }
 }

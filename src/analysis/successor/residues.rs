@@ -1,34 +1,31 @@
 //! Residue arithmetic of a successor head: the last digit as a direction of E_eff (Gould et al. 2023, section 3).
 //!
-//! The paper finds features f_r of n mod 10 with a sparse autoencoder; here they are the rows of a multinomial logistic
-//! probe for n mod 10 on E_eff of the number tokens (its confirmation), centred over the ten classes. An index is then moved
-//! within its decade from residue r to s: u = E_eff\[w\] − k f_r + k f_s, and it succeeds where the head raises most, of the
-//! list's successors, that of the moved word. Strength 1 is the k at which k·rms‖f‖ equals the rms of the centred E_eff.
+//! The paper finds features f_r of n mod 10 with a sparse autoencoder; here they are the rows of a [`probe`] of n mod 10,
+//! centred over the ten classes. An index is then moved within its decade from residue r to s: u = E_eff\[w\] − k f_r + k f_s,
+//! and it succeeds where the head raises most, of the list's successors, that of the moved word. Strength 1 is the k at which
+//! k·rms‖f‖ equals the rms of the centred E_eff.
+//!
+//! [`probe`]: super::probe
 
 use std::collections::BTreeSet;
 
-use crate::analysis::{AnalysisError, Cell, Report, Table};
+use crate::analysis::sequences::{Sequence, Variant, built_in, tokenizer, variants};
+use crate::analysis::{AnalysisError, Cell, Grid, Report, Scale, Table};
 use crate::ids::HeadId;
 use crate::model::Model;
-use nalgebra::{DMatrix, DVector, RowDVector};
-use rand::SeedableRng as _;
-use rand::seq::index::sample;
-use rand_chacha::ChaCha8Rng;
+use nalgebra::DMatrix;
 
-use crate::analysis::sequences::{Sequence, Variant, variants};
-use crate::analysis::successor;
-use crate::analysis::successor::token_circuit::{Circuit, successes};
+use super::moved;
+use super::probe::{Fitted, cosines};
+use super::token_circuit::{Circuit, successes};
 
-const RESIDUES: usize = 10;
+pub(super) const RESIDUES: usize = 10;
 
 /// With fewer number tokens there is nothing to fit.
 const LEAST_NUMBERS: usize = 40;
 
 /// A probe below this accuracy has found no residues; chance is 0.1.
 const FOUND: f64 = 0.5;
-
-/// One number in this many is held out.
-const HELD_OUT: usize = 5;
 
 /// Lists on which the arithmetic is tried; of the numbers those of the third decade, as in the paper.
 const TRIED: [&str; 4] = ["numbers", "months", "days", "letters"];
@@ -44,6 +41,14 @@ pub struct Settings {
     pub strengths: Vec<f64>,
     /// Of the split into fitted and held-out numbers.
     pub seed: u64,
+    /// The word that is moved and looked at; empty: the first number of the third decade, or the first there is.
+    pub token: String,
+    /// The residue that is taken from it; `None`: that of its index.
+    pub from: Option<usize>,
+    /// The residue that it is given; `None`: the next.
+    pub to: Option<usize>,
+    /// How far it is moved.
+    pub strength: f64,
 }
 
 impl Default for Settings {
@@ -54,96 +59,12 @@ impl Default for Settings {
             ridge: 1e-3,
             strengths: vec![0.0, 0.25, 0.5, 1.0, 2.0, 4.0],
             seed: 0,
+            token: String::new(),
+            from: None,
+            to: None,
+            strength: 1.0,
         }
     }
-}
-
-/// A multinomial logistic probe on centred and scaled rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Probe {
-    /// `[class, d]`, of centred rows.
-    pub weights: DMatrix<f64>,
-    pub bias: DVector<f64>,
-    /// `[d]`
-    pub mean: RowDVector<f64>,
-    /// Root mean square norm of the centred rows.
-    pub spread: f64,
-}
-
-impl Probe {
-    /// Minimises the mean cross-entropy + ridge/2 ‖W‖² by Nesterov's accelerated gradient from 0, with the step of its
-    /// Lipschitz constant: no randomness. `rows` is `[row, d]`, and `None` where they are all alike or not finite. The
-    /// weights are sums of rows, so that the fit is of `[row, class]` coefficients.
-    pub fn fit(
-        rows: &DMatrix<f64>,
-        labels: &[usize],
-        n_classes: usize,
-        (steps, ridge): (usize, f64),
-    ) -> Option<Self> {
-        let n = rows.nrows();
-        if n == 0 || n != labels.len() || labels.iter().any(|label| *label >= n_classes) {
-            return None;
-        }
-        let mean = rows.row_mean();
-        let mut x = rows.clone();
-        for mut row in x.row_iter_mut() {
-            row -= &mean;
-        }
-        let spread = (x.norm_squared() / n as f64).sqrt();
-        if !(spread.is_finite() && spread > 0.0) {
-            return None;
-        }
-        x /= spread;
-        // A constant column is the bias.
-        let gram = (&x * x.transpose()).add_scalar(1.0);
-        // The softmax's curvature is at most 1/2; the largest eigenvalue at most the trace.
-        let step = 1.0 / (0.5 * gram.trace() / n as f64 + ridge);
-        let mut held = DMatrix::<f64>::zeros(n, n_classes);
-        let mut ahead = held.clone();
-        for i in 0..steps {
-            let mut slope = softmax(&gram * &ahead);
-            for (row, label) in labels.iter().enumerate() {
-                slope[(row, *label)] -= 1.0;
-            }
-            let next = &ahead - (slope / n as f64 + &ahead * ridge) * step;
-            let momentum = i as f64 / (i as f64 + 3.0);
-            ahead = &next + (&next - &held) * momentum;
-            held = next;
-        }
-        Some(Self {
-            weights: held.transpose() * &x / spread,
-            bias: held.row_sum().transpose(),
-            mean,
-            spread,
-        })
-    }
-
-    /// The likeliest class of each row.
-    pub fn classes(&self, rows: &DMatrix<f64>) -> Vec<usize> {
-        let of = |row: RowDVector<f64>| &self.weights * (row - &self.mean).transpose() + &self.bias;
-        let rows = rows.row_iter();
-        rows.map(|row| of(row.into_owned()).argmax().0).collect()
-    }
-
-    /// The features, less their mean over classes: `[class, d]`.
-    pub fn centred(&self) -> DMatrix<f64> {
-        let mut features = self.weights.clone();
-        let mean = features.row_mean();
-        for mut row in features.row_iter_mut() {
-            row -= &mean;
-        }
-        features
-    }
-}
-
-fn softmax(mut logits: DMatrix<f64>) -> DMatrix<f64> {
-    for mut row in logits.row_iter_mut() {
-        let max = row.max();
-        row.apply(|x| *x = (*x - max).exp());
-        let sum = row.sum();
-        row /= sum;
-    }
-    logits
 }
 
 /// A list whose indices can be moved: places of its tokens, each with its index.
@@ -200,7 +121,7 @@ impl Moves {
         model: &Model,
         head: HeadId,
         features: &DMatrix<f32>,
-        settings: &successor::Settings,
+        settings: &super::Settings,
     ) -> Result<Vec<usize>, AnalysisError> {
         let circuit = Circuit::new(model, &self.targets, settings.fold)?;
         let weights = model.head_weights(head)?;
@@ -225,58 +146,19 @@ impl Moves {
 }
 
 /// Adds the arithmetic of a head to a report, or says why there is none.
-pub(crate) fn add(
+pub(super) fn add(
     report: &mut Report,
     model: &Model,
     head: HeadId,
     lists: &[Sequence],
-    settings: &successor::Settings,
+    settings: &super::Settings,
 ) -> Result<(), AnalysisError> {
     if !settings.residues.is_on {
         return Ok(());
     }
-    let numbers = lists.iter().find(|list| list.name == "numbers");
-    let of_numbers = match numbers {
-        Some(list) => variants(model, std::slice::from_ref(list))?,
-        None => vec![],
-    };
-    let (mut values, mut ids) = (vec![], vec![]);
-    for (list, variant) in numbers
-        .into_iter()
-        .flat_map(|list| of_numbers.iter().map(move |v| (list, v)))
-    {
-        for (at, token) in variant.tokens.iter().enumerate().take(list.items.len()) {
-            if let Some(id) = token {
-                values.push(list.index(at));
-                ids.push(*id);
-            }
-        }
-    }
-    if ids.len() < LEAST_NUMBERS {
-        report.note(format!(
-            "residue arithmetic left out: it fits a probe of n mod 10 on number tokens, and {} are single tokens of this model \
-             ({LEAST_NUMBERS} are needed)",
-            ids.len()
-        ));
-        return Ok(());
-    }
-    let rows = settings.effective.rows(model, &ids)?;
-    let rows = DMatrix::from_row_iterator(
-        ids.len(),
-        model.spec.d_model,
-        rows.iter().map(|x| f64::from(*x)),
-    );
-    let Some((probe, accuracy)) = fitted(&rows, &values, &settings.residues) else {
-        report.note("residue arithmetic left out: the number tokens are all alike to this model");
+    let Some(features) = features(report, model, settings)? else {
         return Ok(());
     };
-    let features = probe.centred();
-    let size = (features.norm_squared() / RESIDUES as f64).sqrt();
-    if size <= 0.0 {
-        report.note("residue arithmetic left out: the probe found no direction");
-        return Ok(());
-    }
-    let features = (features * (probe.spread / size)).map(|x| x as f32);
     let mut rows = vec![];
     for list in lists.iter().filter(|list| TRIED.contains(&&list.name[..])) {
         let (mut n, mut won) = (0, vec![0; settings.residues.strengths.len()]);
@@ -305,143 +187,92 @@ pub(crate) fn add(
         columns,
         rows,
     });
-    report.note(format!(
-        "probe of n mod 10 on {} number tokens: accuracy {} on held-out numbers",
-        ids.len(),
-        accuracy.map_or("unknown".into(), |share| format!("{share:.2}"))
-    ));
-    if accuracy.is_none_or(|share| share < FOUND) {
-        report.note("the probe does not tell the last digit of numbers it has not seen: its directions mean little");
-    }
-    Ok(())
+    moved::add(report, model, head, lists, &features, settings)
 }
 
-/// The probe of all numbers, and the accuracy of one that has not seen the numbers it is asked about.
-fn fitted(
-    rows: &DMatrix<f64>,
-    values: &[usize],
-    settings: &Settings,
-) -> Option<(Probe, Option<f64>)> {
-    let fit = |at: &[usize]| {
-        let labels: Vec<usize> = at.iter().map(|i| values[*i] % RESIDUES).collect();
-        let how = (settings.steps, settings.ridge);
-        Probe::fit(&rows.select_rows(at), &labels, RESIDUES, how)
+/// The features at strength 1, `[residue, d_model]`, with what the report says of them; `None` where there are none.
+fn features(
+    report: &mut Report,
+    model: &Model,
+    settings: &super::Settings,
+) -> Result<Option<DMatrix<f32>>, AnalysisError> {
+    // Whatever lists are asked about: residues are of numbers.
+    let numbers = built_in(tokenizer(model)?);
+    let (mut values, mut ids) = (vec![], vec![]);
+    for list in numbers.iter().filter(|list| list.name == "numbers") {
+        for variant in variants(model, std::slice::from_ref(list))? {
+            for (at, token) in variant.tokens.iter().enumerate().take(list.items.len()) {
+                if let Some(id) = token {
+                    values.push(list.index(at));
+                    ids.push(*id);
+                }
+            }
+        }
+    }
+    let n = ids.len();
+    if n < LEAST_NUMBERS {
+        report.note(format!(
+            "residue arithmetic left out: it fits a probe of n mod 10 on number tokens, and {n} are single tokens of this model \
+             ({LEAST_NUMBERS} are needed)"
+        ));
+        return Ok(None);
+    }
+    let rows = settings.effective.rows(model, &ids)?;
+    let rows = rows.iter().map(|x| f64::from(*x));
+    let rows = DMatrix::from_row_iterator(n, model.spec.d_model, rows);
+    let Some(fitted) = Fitted::new(&rows, &values, &settings.residues) else {
+        report.note("residue arithmetic left out: the number tokens are all alike to this model");
+        return Ok(None);
     };
-    let distinct: Vec<usize> = values
-        .iter()
-        .copied()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let held: BTreeSet<usize> = sample(&mut rng, distinct.len(), distinct.len() / HELD_OUT)
-        .into_iter()
-        .map(|i| distinct[i])
-        .collect();
-    let (apart, seen): (Vec<usize>, Vec<usize>) =
-        (0..values.len()).partition(|i| held.contains(&values[*i]));
-    let accuracy = fit(&seen).filter(|_| !apart.is_empty()).map(|probe| {
-        let found = probe.classes(&rows.select_rows(&apart));
-        let right = apart.iter().zip(found);
-        let right = right.filter(|(i, class)| values[**i] % RESIDUES == *class);
-        right.count() as f64 / apart.len() as f64
+    let features = fitted.probe.centred();
+    let size = (features.norm_squared() / RESIDUES as f64).sqrt();
+    if size <= 0.0 {
+        report.note("residue arithmetic left out: the probe found no direction");
+        return Ok(None);
+    }
+    report.tables.push(Table {
+        name: "probe of n mod 10".into(),
+        columns: [
+            "number tokens",
+            "accuracy",
+            "accuracy on held-out numbers",
+            "chance",
+        ]
+        .map(str::to_owned)
+        .into(),
+        rows: vec![vec![
+            Cell::from(n),
+            Cell::from(fitted.own),
+            Cell::Number(fitted.held_out),
+            Cell::from(1.0 / RESIDUES as f64),
+        ]],
     });
-    let all: Vec<usize> = (0..values.len()).collect();
-    Some((fit(&all)?, accuracy))
+    if fitted.held_out.is_none_or(|share| share < FOUND) {
+        report.note("the probe does not tell the last digit of numbers it has not seen: its directions mean little");
+    }
+    let names: Vec<String> = (0..RESIDUES).map(|r| r.to_string()).collect();
+    report.grids.push(Grid {
+        name: "features of residues".into(),
+        about: "cosine between the probe's rows for two residues, less the mean of all ten".into(),
+        scale: Scale::Signed,
+        row_axis: "residue",
+        rows: names.clone(),
+        column_axis: "residue",
+        columns: names,
+        values: cosines(&features),
+        texts: vec![String::new(); RESIDUES * RESIDUES],
+    });
+    let features = features * (fitted.probe.spread / size);
+    Ok(Some(features.map(|x| x as f32)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Settings as All;
+    use super::super::token_circuit::{Effective, whole};
     use super::*;
-    use crate::analysis::sequences::built_in;
     use crate::model::demo;
     use crate::model::load::{Unreported, open};
-
-    /// Rows on a circle: residue r at angle 2πr/10, in the first two of six coordinates; the others do not tell.
-    fn circle(n: usize) -> (DMatrix<f64>, Vec<usize>) {
-        let labels: Vec<usize> = (0..n).map(|i| i % 10).collect();
-        let rows = DMatrix::from_fn(n, 6, |row, column| {
-            let angle = labels[row] as f64 * std::f64::consts::TAU / 10.0;
-            match column {
-                0 => 3.0 + 2.0 * angle.cos(),
-                1 => 2.0 * angle.sin(),
-                _ => ((row * (column + 7)) as f64 * 0.7).sin() * 0.3,
-            }
-        });
-        (rows, labels)
-    }
-
-    #[test]
-    fn the_probe_finds_planted_residues_and_their_directions() {
-        let (rows, labels) = circle(60);
-        let probe = Probe::fit(&rows, &labels, 10, (2000, 1e-4)).unwrap();
-        assert_eq!(probe.classes(&rows), labels);
-        // The features lie in the circle's plane, each nearest to its own residue's direction.
-        let features = probe.centred();
-        for (r, row) in features.row_iter().enumerate() {
-            let angle = r as f64 * std::f64::consts::TAU / 10.0;
-            let along = (row[0] * angle.cos() + row[1] * angle.sin()) / row.norm();
-            assert!(along > 0.95, "{r}: {along}");
-        }
-        assert!(features.row_sum().norm() < 1e-9, "centred");
-        // Against the slope of what is minimised, by its definition: it ends near 0.
-        let fit = |steps| Probe::fit(&rows, &labels, 10, (steps, 1e-4)).unwrap();
-        assert!(slope(&rows, &labels, &fit(2000)) < 0.02 * slope(&rows, &labels, &fit(0)));
-        let (values, other) = (
-            (0..60).collect::<Vec<_>>(),
-            Settings {
-                seed: 1,
-                ..Settings::default()
-            },
-        );
-        let (_, accuracy) = fitted(&rows, &values, &Settings::default()).unwrap();
-        assert!(
-            accuracy.unwrap() > 0.9,
-            "what is held out is on the circle too"
-        );
-        assert_eq!(
-            fitted(&rows, &values, &other),
-            fitted(&rows, &values, &other)
-        );
-    }
-
-    /// Norm of the gradient of mean cross-entropy + ridge/2 ‖W‖², by the scaled weights.
-    fn slope(rows: &DMatrix<f64>, labels: &[usize], probe: &Probe) -> f64 {
-        let n = rows.nrows();
-        let mut sum = &probe.weights * (probe.spread * 1e-4);
-        for (row, label) in rows.row_iter().zip(labels) {
-            let x = (row - &probe.mean).transpose();
-            let logits = &probe.weights * &x + &probe.bias;
-            let e = logits.map(f64::exp);
-            let mut off = &e / e.sum();
-            off[*label] -= 1.0;
-            sum += off * x.transpose() / probe.spread / n as f64;
-        }
-        sum.norm()
-    }
-
-    #[test]
-    fn without_a_difference_there_is_no_probe() {
-        assert_eq!(
-            Probe::fit(
-                &DMatrix::from_element(4, 2, 1.0),
-                &[0, 1, 0, 1],
-                2,
-                (5, 0.1)
-            ),
-            None
-        );
-        assert_eq!(
-            Probe::fit(&DMatrix::from_element(1, 2, f64::NAN), &[0], 2, (5, 0.1)),
-            None
-        );
-        let rows = DMatrix::from_row_slice(2, 1, &[0.0, 1.0]);
-        assert_eq!(
-            Probe::fit(&rows, &[0, 2], 2, (5, 0.1)),
-            None,
-            "a label without a class"
-        );
-    }
 
     #[test]
     fn indices_move_within_the_list() {
@@ -471,7 +302,6 @@ mod tests {
     /// Every move by the whole circuit, from the moved row itself.
     #[test]
     fn moved_words_are_read_as_the_sums_they_are() {
-        use crate::analysis::successor::token_circuit::{Effective, whole};
         let model = open(demo::NAME, &mut Unreported).unwrap();
         let months = built_in(model.tokenizer.as_ref().unwrap()).swap_remove(5);
         let variant = variants(&model, std::slice::from_ref(&months))
@@ -482,12 +312,12 @@ mod tests {
         let features = DMatrix::from_fn(10, d, |r, i| {
             (((r * 31 + i * 17) % 29) as f32 - 14.0) / 60.0
         });
-        let settings = successor::Settings {
+        let settings = All {
             residues: Settings {
                 strengths: vec![0.0, 1.5],
                 ..Settings::default()
             },
-            ..successor::Settings::default()
+            ..All::default()
         };
         let rows = Effective::Mlp.rows(&model, &moves.tokens).unwrap();
         for head in [HeadId::new(3, 2), HeadId::new(0, 1)] {

@@ -7,21 +7,21 @@
 //! that raise any word of a list have none. Out of order are the two rotations B C A and C A B, whose last word is not the
 //! one before the answer: nothing is drawn.
 
-use crate::analysis::attribution::norm_scale;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::analysis::{AnalysisError, Cell, HeadScores, Progress, Report, Scale, Table, step};
+use crate::analysis::sequences::{Sequence, built_in, days, followed, tokenizer};
+use crate::analysis::{
+    AnalysisError, Cell, HeadScores, Line, Plot, Progress, Report, Scale, Table, step,
+};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::resolve::resolve;
 use crate::experiment::{Experiment, RunSpec};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::site::{Part, Site};
 use crate::prompt::{BosRule, Prompt};
-use nalgebra::{DMatrix, RowDVector};
 
-use crate::analysis::sequences::{Sequence, built_in, days, followed, tokenizer};
-use crate::analysis::successor::token_circuit::Circuit;
+use super::writers::Writers;
 
 /// Lists of the lift.
 const LISTS: [&str; 4] = ["days", "months", "numbers", "letters"];
@@ -35,19 +35,13 @@ struct Asked {
     next: u32,
 }
 
-/// What heads write for some tokens: `[d_head, token]` each, final gain folded in.
-struct Writers {
-    tokens: Vec<u32>,
-    heads: Vec<DMatrix<f32>>,
-}
-
 /// Adds both tests to a report.
 pub(crate) fn add(
     engine: &mut Engine,
     report: &mut Report,
     progress: &mut dyn Progress,
 ) -> Result<(), AnalysisError> {
-    let model = std::sync::Arc::clone(engine.model());
+    let model = Arc::clone(engine.model());
     let of_days = tomorrow_prompts(&model)?;
     let windows = windows(&model)?;
     let tokens: BTreeSet<u32> = of_days
@@ -129,66 +123,6 @@ fn windows(model: &Model) -> Result<Vec<Windows>, AnalysisError> {
     Ok(found)
 }
 
-impl Writers {
-    fn new(model: &Model, tokens: Vec<u32>) -> Result<Self, AnalysisError> {
-        let circuit = Circuit::new(model, &tokens, true)?;
-        let (n_layers, n_heads) = (model.spec.n_layers, model.spec.n_heads);
-        let mut heads = Vec::with_capacity(n_layers * n_heads);
-        for layer in 0..n_layers {
-            for head in 0..n_heads {
-                let weights = model.head_weights(HeadId::new(layer, head))?;
-                heads.push(circuit.q(layer, &weights));
-            }
-        }
-        Ok(Self { tokens, heads })
-    }
-
-    /// The logits that each head adds at the read position of a run, scales of norms as in the run: `[head][token]`.
-    fn logits(
-        &self,
-        engine: &mut Engine,
-        spec: &RunSpec,
-    ) -> Result<Vec<RowDVector<f32>>, AnalysisError> {
-        let shape = engine.model().spec.clone();
-        let layers = 0..shape.n_layers;
-        let last = Site::final_resid(&shape);
-        let mut sites: Vec<Site> = layers
-            .clone()
-            .flat_map(|layer| [Part::Z, Part::Ln1PostScale].map(|part| Site::Block(layer, part)))
-            .collect();
-        sites.push(last);
-        let dumped = engine.dump(spec, &sites)?;
-        let row = |site: Site| {
-            let name = site.to_string();
-            let found = dumped.iter().find(|dumped| dumped.name == name)?;
-            let width: usize = found.shape[2..].iter().product();
-            found
-                .values
-                .get(spec.position * width..(spec.position + 1) * width)
-        };
-        let resid = row(last).ok_or(RunError::NoLogits)?;
-        let scale = match engine.model().final_gain() {
-            Some(_) => norm_scale(resid, shape.norm, shape.norm_eps) as f32,
-            None => 1.0,
-        };
-        let mut logits = vec![];
-        for layer in layers {
-            let z = row(Site::Block(layer, Part::Z)).ok_or(RunError::NoLogits)?;
-            let post = row(Site::Block(layer, Part::Ln1PostScale));
-            let post = post.and_then(|scale| scale.first()).copied().unwrap_or(1.0);
-            for (head, z) in z.chunks_exact(shape.d_head).enumerate() {
-                let q = &self.heads[layer * shape.n_heads + head];
-                logits.push(RowDVector::from_row_slice(z) * q / (post * scale));
-            }
-        }
-        Ok(logits)
-    }
-
-    fn place(&self, token: u32) -> Option<usize> {
-        self.tokens.binary_search(&token).ok()
-    }
-}
-
 fn tomorrow(
     engine: &mut Engine,
     report: &mut Report,
@@ -220,6 +154,18 @@ fn tomorrow(
         shape,
         of,
     ));
+    let mut order: Vec<usize> = (0..right.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(right[*i]), *i));
+    if let [best, next, ..] = order[..] {
+        report.note(format!(
+            "tomorrow: {} is right in {} of {} prompts, the next head, {}, in {}",
+            HeadId::new(best / shape.1, best % shape.1),
+            right[best],
+            prompts.len(),
+            HeadId::new(next / shape.1, next % shape.1),
+            right[next]
+        ));
+    }
     Ok(())
 }
 
@@ -282,14 +228,48 @@ fn lift(
     }
     let raw = "logit that the head adds to the next word behind three in order";
     let about = "the same less that behind the three out of order: what is due to their order";
+    let mut means = vec![];
     for (name, about, maps) in [("direct", raw, direct), ("lift", about, lifts)] {
         let mean = HeadScores::mean(&maps);
         let of = |head: HeadId| mean[head.layer * shape.1 + head.head];
-        report
-            .scores
-            .push(HeadScores::of_heads(name, about, Scale::Signed, shape, of));
+        means.push(HeadScores::of_heads(name, about, Scale::Signed, shape, of));
     }
+    if let [direct, lift] = &means[..] {
+        compare(report, direct, lift);
+    }
+    report.scores.extend(means);
     Ok(())
+}
+
+/// Both numbers of each head: one that raises any word of a list stands far out along the first alone.
+fn compare(report: &mut Report, direct: &HeadScores, lift: &HeadScores) {
+    let of = |(head, lift): (HeadId, Option<f32>)| {
+        let point = [direct.value(head)?, lift?].map(f64::from);
+        Some((point, head.to_string()))
+    };
+    let ranked = lift.ranked();
+    let (points, labels): (Vec<_>, Vec<_>) = ranked.iter().copied().filter_map(of).unzip();
+    let (Some((best, _)), Some([_, most])) = (ranked.first(), points.first()) else {
+        return;
+    };
+    // The largest of all but a twentieth.
+    let [_, ordinary] = points[points.len() / 20];
+    let rank = direct.ranked().iter().position(|(head, _)| head == best);
+    report.note(format!(
+        "lift: {best} has the most, {most:.3}; 95 % of the heads have at most {ordinary:.3}; by the raw logit it is number {}",
+        rank.map_or(0, |rank| rank + 1)
+    ));
+    report.plots.push(Plot {
+        name: "lift by direct".into(),
+        x_axis: "logit of the next word",
+        y_axis: "lift",
+        is_scatter: true,
+        lines: vec![Line {
+            name: "heads".into(),
+            points,
+            labels,
+        }],
+    });
 }
 
 fn to_scores(values: &[f64]) -> Vec<Option<f32>> {
@@ -301,10 +281,8 @@ mod tests {
     use super::*;
     use crate::analysis::Unheard;
     use crate::analysis::attribution::summands;
-    use crate::edit::{Edit, Op, Target};
     use crate::model::demo;
     use crate::model::load::{Unreported, open};
-    use std::sync::Arc;
 
     fn engine(name: &str) -> Engine {
         let root = env!("CARGO_MANIFEST_DIR");
@@ -313,33 +291,6 @@ mod tests {
             name => format!("{root}/tests/fixtures/models/{name}"),
         };
         Engine::new(Arc::new(open(&path, &mut Unreported).unwrap()))
-    }
-
-    /// The difference of two tokens is what attribution says, which goes another way: its directions are per run.
-    #[test]
-    fn what_heads_add_is_their_attribution() {
-        for name in [demo::NAME, "tiny-gpt2", "tiny-llama", "tiny-gemma2"] {
-            let mut engine = engine(name);
-            let model = Arc::clone(engine.model());
-            let (a, b) = (5, 9);
-            let writers = Writers::new(&model, vec![a, b]).unwrap();
-            let ids: Vec<u32> = vec![1, 7, 4, 9, 3];
-            let experiment = Experiment::new(Prompt::Ids(ids));
-            let mut spec = resolve(&experiment, &model, None).unwrap().spec;
-            let found = writers.logits(&mut engine, &spec).unwrap();
-            let right = summands(&mut engine, &spec, (a, b)).unwrap().heads;
-            let size = right.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-            assert!(size > 0.0);
-            for (found, right) in found.iter().zip(&right) {
-                assert!(
-                    (found[0] - found[1] - right).abs() < 1e-4 * size,
-                    "{name}: {found} {right}"
-                );
-            }
-            spec.edits = vec![Edit::new(Target::Head(HeadId::new(0, 1)), Op::Zero)];
-            let found = writers.logits(&mut engine, &spec).unwrap();
-            assert!(found[1].amax() < 1e-9, "a silenced head adds nothing");
-        }
     }
 
     #[test]
@@ -413,5 +364,22 @@ mod tests {
             }
         }
         assert!((lift.value(HeadId::new(2, 6)).unwrap() - right).abs() < 1e-5);
+        let (ranked, points) = (lift.ranked(), &report.plots[0].lines[0]);
+        assert_eq!(points.labels[0], ranked[0].0.to_string());
+        let shown = f64::from(ranked[0].1.unwrap());
+        assert!((points.points[0][1] - shown).abs() < 1e-9);
+        let above = ranked
+            .iter()
+            .filter(|(_, x)| f64::from(x.unwrap()) > points.points[1][1]);
+        assert_eq!(
+            above.count(),
+            1,
+            "of 32 heads one is above the 95th percentile"
+        );
+        let note = report.notes.iter().find(|note| note.starts_with("lift: "));
+        assert!(
+            note.unwrap()
+                .contains(&format!("{:.3}", points.points[1][1]))
+        );
     }
 }

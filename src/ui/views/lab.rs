@@ -135,7 +135,7 @@ fn set_up_form(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, lab: &Lab, 
         .num_columns(2)
         .spacing([8.0, 4.0])
         .show(ui, |ui| {
-            on::show(cx, ui, lab, about.takes);
+            on::show(cx, ui, lab, method);
             form::show(cx, &mut state.form, ui, lab, method);
         });
 }

@@ -23,6 +23,7 @@ pub struct State {
     grid: Option<String>,
     /// Part of a head's name.
     search: String,
+    order: scores::Order,
     /// A report that others are compared with.
     pinned: Option<Arc<Report>>,
 }

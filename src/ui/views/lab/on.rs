@@ -2,6 +2,7 @@
 
 use egui::{RichText, Ui, WidgetInfo};
 
+use crate::analysis::Method;
 use crate::analysis::method::Takes;
 use crate::session::Lab;
 use crate::task::BUILT_IN;
@@ -9,7 +10,8 @@ use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 
 /// The rows of the form that say it.
-pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
+pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, method: &Method) {
+    let takes = method.about().takes;
     match takes {
         Takes::Nothing => {}
         Takes::Texts => {
@@ -42,6 +44,16 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
             if lab.task.is_some() {
                 ui.end_row();
                 drawn(cx, ui, lab);
+                // Only what reads a metric reads classes.
+                if method
+                    .clone()
+                    .fields()
+                    .iter()
+                    .any(|field| field.name == "metric")
+                {
+                    ui.end_row();
+                    classes(cx, ui, lab);
+                }
             }
         }
     }
@@ -50,10 +62,9 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab, takes: Takes) {
     }
 }
 
-/// How many prompts of a set, which, and the classes that their answers stand for.
+/// How many prompts of a set, and which.
 fn drawn(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab) {
-    let name = |ui: &mut Ui, text: &str| ui.label(RichText::new(text).color(cx.theme.text_weak));
-    name(ui, "items");
+    ui.label(RichText::new("items").color(cx.theme.text_weak));
     ui.horizontal(|ui| {
         let mut items = lab.items.unwrap_or(0);
         let field = egui::DragValue::new(&mut items)
@@ -66,10 +77,17 @@ fn drawn(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab) {
                 }
             });
         let tip = "Prompts that are drawn of the set; auto: 20 of a built-in one, all of a file";
-        let changed = ui.add(field).on_hover_text(tip).changed();
+        let changed = ui
+            .add(field)
+            .on_hover_text(tip)
+            .accessible_name("Items")
+            .changed();
         let mut draw = lab.draw;
         ui.label(RichText::new("seed").color(cx.theme.text_weak));
-        let seed = ui.add(egui::DragValue::new(&mut draw)).changed();
+        let seed = ui
+            .add(egui::DragValue::new(&mut draw))
+            .accessible_name("Seed of the draw")
+            .changed();
         if changed || seed {
             cx.push(Action::SetLab(Lab {
                 items: Some(items).filter(|items| *items > 0),
@@ -78,13 +96,17 @@ fn drawn(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab) {
             }));
         }
     });
-    ui.end_row();
-    name(ui, "classes").on_hover_text("What the answers stand for: read by the metric class_diff");
+}
+
+/// The classes that the set's answers stand for.
+fn classes(cx: &ViewContext<'_>, ui: &mut Ui, lab: &Lab) {
+    ui.label(RichText::new("classes").color(cx.theme.text_weak))
+        .on_hover_text("What the answers stand for: read by the metric class_diff");
     let mut file = lab.verbaliser.clone().unwrap_or_default();
     let field = egui::TextEdit::singleline(&mut file)
         .hint_text("the set's own, or a file")
         .desired_width(f32::INFINITY);
-    if ui.add(field).changed() {
+    if ui.add(field).accessible_name("Classes").changed() {
         cx.push(Action::SetLab(Lab {
             verbaliser: Some(file).filter(|file| !file.is_empty()),
             ..lab.clone()

@@ -42,6 +42,7 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, bars: &Bars) {
             let size = vec2(NAMES + width + NUMBERS, ROW * bars.bars.len() as f32);
             let (rect, _) = ui.allocate_exact_size(size, Sense::empty());
             let font = FontId::proportional(11.0);
+            let id = ui.scope_id().with(("bars", &bars.name));
             for (row, bar) in bars.bars.iter().enumerate() {
                 let y = rect.top() + (row as f32 + 0.5) * ROW;
                 let name = tokens::short(&bar.label, 14);
@@ -66,7 +67,7 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, bars: &Bars) {
                     let color = cx
                         .theme
                         .series(kinds.iter().position(|k| *k == part.name).unwrap_or(0));
-                    draw(cx, ui, part, cell, color, (row, i));
+                    draw(cx, ui, part, cell, color, id.with((row, i)));
                 }
                 let total: f64 = bar.parts.iter().map(|part| part.value).sum();
                 let at = pos2(rect.left() + NAMES + width + NUMBERS - 4.0, y);
@@ -88,7 +89,7 @@ fn draw(
     part: &BarPart,
     cell: Rect,
     color: egui::Color32,
-    at: (usize, usize),
+    id: egui::Id,
 ) {
     if !ui.is_rect_visible(cell) || cell.width() < 0.2 {
         return;
@@ -100,11 +101,7 @@ fn draw(
         ui.painter()
             .vline(cell.right(), cell.y_range(), (1.0, edge));
     }
-    let response = ui.interact(
-        cell.expand2(vec2(0.0, 3.0)),
-        ui.scope_id().with(at),
-        Sense::CLICK,
-    );
+    let response = ui.interact(cell.expand2(vec2(0.0, 3.0)), id, Sense::CLICK);
     let text = format!("{}  {}", part.label, minus(&format!("{:.3}", part.value)));
     response.widget_info(|| WidgetInfo::labeled(Role::Button, true, &text));
     if let Ok(head) = part.label.parse::<HeadId>() {

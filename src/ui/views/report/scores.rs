@@ -29,6 +29,48 @@ const RANKING: f32 = 230.0;
 const BESIDE: f32 = 480.0;
 const RANKING_HEIGHT: f32 = 300.0;
 
+/// How the list of heads is sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Falling; scores around 0 by their size, for either end may be what counts.
+    #[default]
+    Strongest,
+    Falling,
+    Rising,
+    ByHead,
+}
+
+impl Order {
+    const ALL: [Self; 4] = [Self::Strongest, Self::Falling, Self::Rising, Self::ByHead];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Strongest => "strongest first",
+            Self::Falling => "falling",
+            Self::Rising => "rising",
+            Self::ByHead => "by head",
+        }
+    }
+
+    /// Blanks come last.
+    fn sorted(self, scores: &HeadScores) -> Vec<(HeadId, Option<f32>)> {
+        let mut ranked = scores.ranked();
+        let size = |value: &Option<f32>| value.map_or(f32::NEG_INFINITY, f32::abs);
+        match self {
+            Self::Strongest if scores.scale == Scale::Signed => {
+                ranked.sort_by(|(_, a), (_, b)| size(b).total_cmp(&size(a)));
+            }
+            Self::Strongest | Self::Falling => {}
+            Self::Rising => {
+                let known = ranked.iter().filter(|(_, value)| value.is_some()).count();
+                ranked[..known].reverse();
+            }
+            Self::ByHead => ranked.sort_by_key(|(head, _)| *head),
+        }
+        ranked
+    }
+}
+
 pub(super) fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, report: &Arc<Report>) {
     let chosen = state.score.as_deref().unwrap_or_default();
     let of = report.scores_of(chosen);
@@ -289,7 +331,22 @@ fn ranking(
     scores: &HeadScores,
     all: &[HeadScores],
 ) {
-    heading(cx, ui, "Heads in order", "");
+    ui.horizontal(|ui| {
+        heading(cx, ui, "Heads in order", "");
+        egui::ComboBox::from_id_salt("order")
+            .selected_text(state.order.name())
+            .width(104.0)
+            .show_ui(ui, |ui| {
+                for order in Order::ALL {
+                    ui.selectable_value(&mut state.order, order, order.name());
+                }
+            })
+            .response
+            .widget_info(|| {
+                let name = format!("Order: {}", state.order.name());
+                WidgetInfo::labeled(Role::ComboBox, true, name)
+            });
+    });
     let search = egui::TextEdit::singleline(&mut state.search)
         .hint_text("Find: L9, H6, induction")
         .desired_width(RANKING - 16.0);
@@ -302,7 +359,7 @@ fn ranking(
         .max_height(RANKING_HEIGHT)
         .auto_shrink([false, true])
         .show(ui, |ui| {
-            for (head, value) in scores.ranked() {
+            for (head, value) in state.order.sorted(scores) {
                 let label = scores.label(head);
                 let tags = if scores.of == Heads::Query {
                     tags::of_head(all, head)
@@ -348,4 +405,44 @@ fn bar(cx: &ViewContext<'_>, ui: &mut Ui, value: Option<f32>, most: f32) {
         cx.theme.bar_before
     };
     ui.painter().rect_filled(filled, 1.0, color);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_stand_in_the_order_that_is_asked_for() {
+        let of = |scale, values: [Option<f32>; 4]| {
+            HeadScores::of_heads("x", "", scale, (2, 2), |head| {
+                values[head.layer * 2 + head.head]
+            })
+        };
+        let names = |order: Order, scores: &HeadScores| -> Vec<String> {
+            let sorted = order.sorted(scores).into_iter();
+            sorted.map(|(head, _)| head.to_string()).collect()
+        };
+        let signed = of(Scale::Signed, [Some(0.5), None, Some(-2.0), Some(1.0)]);
+        assert_eq!(
+            names(Order::Strongest, &signed),
+            ["L1H0", "L1H1", "L0H0", "L0H1"]
+        );
+        assert_eq!(
+            names(Order::Falling, &signed),
+            ["L1H1", "L0H0", "L1H0", "L0H1"]
+        );
+        assert_eq!(
+            names(Order::Rising, &signed),
+            ["L1H0", "L0H0", "L1H1", "L0H1"]
+        );
+        assert_eq!(
+            names(Order::ByHead, &signed),
+            ["L0H0", "L0H1", "L1H0", "L1H1"]
+        );
+        let share = of(Scale::Share, [Some(0.5), None, Some(0.1), Some(1.0)]);
+        assert_eq!(
+            names(Order::Strongest, &share),
+            names(Order::Falling, &share)
+        );
+    }
 }
