@@ -3,6 +3,8 @@
 //! `figure` draws plain numbers; here they are picked from a run. The window and the command line both export through
 //! this module, so that they give the same files.
 
+pub mod report;
+
 use crate::colormap::ColorScale;
 use crate::edit::describe;
 use crate::experiment::resolve::Resolved;
@@ -108,6 +110,7 @@ pub fn provenance(model: &Model, session: &Session, resolved: &Resolved) -> Prov
         },
         edits: edits.map(ToString::to_string).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        method: None,
     }
 }
 

@@ -5,22 +5,34 @@
 
 mod arcs;
 mod attention;
+mod axis;
+mod bars;
+mod curves;
 mod data;
 mod heads;
 mod input;
 mod layout;
+mod matrix;
+mod page;
+mod parts;
 mod raster;
 mod readout;
 mod scene;
+mod sheet;
 mod style;
 mod svg;
+mod table;
 mod text;
 
 use std::path::{Path, PathBuf};
 
 pub use input::{
-    ArcsFigure, AttentionFigure, BeforeAfter, HeadCell, HeadPanel, HeadsFigure, Provenance,
-    ReadoutFigure, ReadoutRow, Thumb, TokenLabel,
+    ArcsFigure, AttentionFigure, BeforeAfter, HeadCell, HeadPanel, HeadsFigure, MethodRun,
+    Provenance, ReadoutFigure, ReadoutRow, Thumb, TokenLabel,
+};
+pub use parts::{
+    BarPiece, BarRow, BarsFigure, Curve, CurvesFigure, Mark, MatrixFigure, Part, SheetFigure,
+    TableCell, TableFigure,
 };
 pub use style::{FigureSize, Style, Theme};
 
@@ -31,6 +43,8 @@ pub enum Figure {
     Heads(HeadsFigure),
     Arcs(ArcsFigure),
     Readout(ReadoutFigure),
+    Part(Part),
+    Sheet(SheetFigure),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,13 +130,16 @@ impl Figure {
         }
     }
 
-    /// As on the command line: `attention`, `heads`, `arcs`, `readout`.
+    /// As on the command line: `attention`, `heads`, `arcs`, `readout`; of reports `matrix`, `bars`, `curves`, `table`, and
+    /// `sheet` for several.
     pub const fn view(&self) -> &'static str {
         match self {
             Self::Attention(_) => "attention",
             Self::Heads(_) => "heads",
             Self::Arcs(_) => "arcs",
             Self::Readout(_) => "readout",
+            Self::Part(part) => part.view(),
+            Self::Sheet(_) => "sheet",
         }
     }
 
@@ -137,6 +154,11 @@ impl Figure {
             Self::Readout(figure) => {
                 input::check_count("rows", figure.rows.len() + figure.answers.len(), 0, 500)
             }
+            Self::Part(part) => part.check(),
+            Self::Sheet(figure) => {
+                input::check_count("parts", figure.parts.len(), 1, usize::MAX)?;
+                figure.parts.iter().try_for_each(Part::check)
+            }
         }
     }
 
@@ -150,6 +172,8 @@ impl Figure {
             Self::Heads(figure) => heads::build(figure, &palette, asked),
             Self::Arcs(figure) => arcs::build(figure, &palette, asked),
             Self::Readout(figure) => readout::build(figure, &palette, asked),
+            Self::Part(part) => page::of_part(part, &palette, asked),
+            Self::Sheet(figure) => sheet::build(figure, &palette, asked),
         };
         if asked.is_none() {
             // Whole px, so that a cell of 24 px has 24 pixels.

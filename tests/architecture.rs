@@ -23,7 +23,7 @@ const ALLOWED: [(&str, &[&str]); 21] = [
     ("analysis", &["atomic", "ids", "mask", "prompt", "task", "edit", "model", "experiment"]),
     ("figure", &["colormap", "ids", "mask"]),
     ("session", &["atomic", "colormap", "compute", "ids", "prompt", "edit", "experiment"]),
-    ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "figure", "session"]),
+    ("export", &["colormap", "ids", "mask", "edit", "model", "experiment", "analysis", "figure", "session"]),
     ("render", &["colormap", "mask", "pyramid"]),
     ("worker", &["compute", "ids", "panics", "prompt", "pyramid", "task", "model", "experiment", "verify", "analysis"]),
     ("ui", &["atomic", "colormap", "compute", "ids", "mask", "prompt", "pyramid", "task", "edit", "model", "experiment", "verify", "analysis", "figure", "session", "export", "render", "worker"]),

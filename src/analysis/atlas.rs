@@ -7,7 +7,7 @@ use super::detectors::{Map, Named};
 use super::field::{Field, Value};
 use super::report::{HeadScores, Report, Scale};
 use super::texts::{PROSE, Repeats, prose, round_length};
-use super::{AnalysisError, Progress, step, tags};
+use super::{AnalysisError, Progress, basis, step, tags};
 use crate::experiment::RunSpec;
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
@@ -31,11 +31,13 @@ pub struct Settings {
     pub length: Option<usize>,
     /// With the scores of the weights, which cost a product over the vocabulary.
     pub weights: bool,
+    /// Heads whose circuits are shown in a basis.
+    pub circuits: basis::Settings,
 }
 
 impl Settings {
     pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
+        let mut fields = vec![
             Field::new(
                 "seed",
                 "Seed of the random tokens",
@@ -56,7 +58,9 @@ impl Settings {
                 "With scores of the weights (copying, OV norm)",
                 Value::Flag(&mut self.weights),
             ),
-        ]
+        ];
+        fields.extend(self.circuits.fields());
+        fields
     }
 }
 
@@ -67,6 +71,7 @@ impl Default for Settings {
             sequences: 4,
             length: None,
             weights: true,
+            circuits: basis::Settings::default(),
         }
     }
 }
@@ -206,6 +211,7 @@ pub fn atlas(
         super::task_heads::add(engine, cases, &mut report, progress)?;
     }
     report.tables.push(tags::table(&report));
+    basis::add(&model, &settings.circuits, &mut report)?;
     Ok(report)
 }
 

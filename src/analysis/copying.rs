@@ -4,13 +4,19 @@
 //! the tokens that it attends to. The non-zero eigenvalues of that vocabulary-sized matrix are those of the small
 //! W_V (W_E W_U)ᵀ W_O, `[d_head, d_head]`. Gains of the norms are folded in, and LayerNorm's centring comes first.
 
-use nalgebra::DMatrix;
+use nalgebra::{Complex, DMatrix, DVector, Schur};
 use rayon::prelude::*;
 
 use super::{AnalysisError, Progress, step};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::circuit::{Gain, HeadWeights};
+
+/// Steps of the QR iteration for each eigenvalue; two or three are usual.
+const MOST_STEPS: usize = 100;
+
+/// Entries this small beside the largest are rounding: stored weights have no more digits.
+const ROUNDING: f64 = f32::EPSILON as f64;
 
 /// What the weights of all heads give, `[layer, head]` each.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,19 +128,36 @@ fn scale_rows(matrix: &mut DMatrix<f64>, weight: &[f32]) {
     }
 }
 
-/// Σ Re λ / Σ |λ|; `None` for a matrix of zeros, or one that is not finite.
+/// Σ Re λ / Σ |λ|; `None` for a matrix of zeros, one that is not finite, or one whose eigenvalues are not found.
 pub fn score(matrix: &DMatrix<f64>) -> Option<f32> {
     if matrix.iter().any(|x| !x.is_finite()) {
         return None;
     }
-    let values = matrix.complex_eigenvalues();
+    let values = eigenvalues(matrix)?;
     let size: f64 = values.iter().map(|value| value.norm()).sum();
     // The real parts sum to the trace.
     (size > 0.0).then(|| (matrix.trace() / size) as f32)
 }
 
+/// `None` where the iteration does not end. It may not end where a matrix is a multiple of the identity but for rounding,
+/// which is then all that is left to iterate on: such a matrix is taken once more without.
+fn eigenvalues(matrix: &DMatrix<f64>) -> Option<DVector<Complex<f64>>> {
+    let most = MOST_STEPS * matrix.nrows();
+    let of = |matrix| {
+        let schur = Schur::try_new(matrix, f64::EPSILON, most)?;
+        Some(schur.complex_eigenvalues())
+    };
+    of(matrix.clone()).or_else(|| {
+        let least = ROUNDING * matrix.amax();
+        of(matrix.map(|x| if x.abs() < least { 0.0 } else { x }))
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use rand::{Rng as _, SeedableRng as _};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
     use crate::analysis::Unheard;
     use crate::model::load::{Unreported, open};
@@ -149,6 +172,19 @@ mod tests {
         assert!(score(&turns).unwrap().abs() < 1e-6);
         assert_eq!(score(&DMatrix::zeros(2, 2)), None);
         assert_eq!(score(&DMatrix::from_element(1, 1, f64::NAN)), None);
+    }
+
+    #[test]
+    fn what_copies_but_for_rounding_has_a_score() {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        for rounding in [1e-10, 1e-12, 1e-14] {
+            let noise = DMatrix::from_fn(16, 16, |_, _| rng.random_range(-rounding..rounding));
+            let copies = DMatrix::identity(16, 16) + noise;
+            // Unbounded, the iteration would not end on it.
+            assert!(Schur::try_new(copies.clone(), f64::EPSILON, 10_000).is_none());
+            assert!((score(&copies).unwrap() - 1.0).abs() < 1e-6);
+            assert!((score(&(-copies)).unwrap() + 1.0).abs() < 1e-6);
+        }
     }
 
     /// Against the whole matrix of the vocabulary, whose other eigenvalues are zero.
@@ -177,7 +213,7 @@ mod tests {
                     DMatrix::identity(d, d)
                 };
                 let gains = gain.weight.iter().map(|x| f64::from(*x));
-                DMatrix::from_diagonal(&nalgebra::DVector::from_iterator(d, gains)) * centring
+                DMatrix::from_diagonal(&DVector::from_iterator(d, gains)) * centring
             };
             for layer in 0..model.spec.n_layers {
                 for head in 0..model.spec.n_heads {
@@ -188,7 +224,7 @@ mod tests {
                     let [post, _] = model.post_gains(layer);
                     let post = post.map_or(DMatrix::identity(d, d), |post| {
                         let gains = post.weight.iter().map(|x| f64::from(*x));
-                        DMatrix::from_diagonal(&nalgebra::DVector::from_iterator(d, gains))
+                        DMatrix::from_diagonal(&DVector::from_iterator(d, gains))
                     });
                     let whole = &u * last * post * o * v * first * e.transpose();
                     let right = score(&whole).unwrap();

@@ -7,6 +7,7 @@ pub mod ablation;
 pub mod arithmetic;
 pub mod atlas;
 pub mod attribution;
+pub mod basis;
 pub mod cases;
 pub mod classes;
 pub mod controls;

@@ -126,12 +126,14 @@ pub fn days() -> Sequence {
     )
 }
 
-/// The token of a text that is one token, at the beginning of a text.
+/// The token of a text that is one token, at the beginning of a text. One that stands for any unknown word is none.
 pub fn single(tokenizer: &Tokenizer, text: &str) -> Option<u32> {
-    match tokenizer.encode(text, BosRule::Never).ok()?[..] {
-        [id] => Some(id),
-        _ => None,
-    }
+    let ids = tokenizer.encode(text, BosRule::Never).ok()?;
+    let [id] = ids[..] else { return None };
+    let pieces = tokenizer.pieces(&ids);
+    // Some vocabularies know no capitals, and some keep the space to themselves.
+    let is_the_text = pieces[0].text.trim().to_lowercase() == text.trim().to_lowercase();
+    is_the_text.then_some(id)
 }
 
 /// Each list with and without a space before its items, as it is and with the other initial capital; forms that come out

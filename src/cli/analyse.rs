@@ -10,13 +10,17 @@ use clap::{Arg, ArgAction, ArgMatches, Args as _, FromArgMatches as _};
 
 use super::CliError;
 use super::analysis_report::{Learned, Report, text};
-use super::args::{Asked, ComputeArgs, usage};
+use super::args::{Asked, ComputeArgs, FigureArgs, usage};
 use super::opened::{Opened, prepare};
 use super::progress::Progress;
 use crate::analysis::field::{Field, Value};
 use crate::analysis::method::{Input, Method, Takes};
 use crate::analysis::{self, Case, cases};
+use crate::atomic;
 use crate::experiment::resolve::{Resolved, resolve};
+use crate::export;
+use crate::figure::{Format, Provenance};
+use crate::session::View;
 use crate::task::{Draw, TaskSet, Verbaliser};
 
 /// The command of a method.
@@ -81,7 +85,7 @@ pub(super) fn command(method: &Method) -> clap::Command {
                 .value_parser(clap::value_parser!(PathBuf)),
         );
     }
-    command = command.arg(
+    command = FigureArgs::augment_args(command).arg(
         Arg::new("json")
             .long("json")
             .action(ArgAction::SetTrue)
@@ -126,6 +130,8 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
         }
     }
     let is_json = matches.get_flag("json");
+    let figure = FigureArgs::from_arg_matches(matches)?;
+    figure.check()?;
     let mut shown = Shown(Progress::default());
     if method.about().takes == Takes::Nothing {
         prepare(&ComputeArgs::from_arg_matches(matches)?)?;
@@ -136,7 +142,8 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
             .map_err(anyhow::Error::from)?;
         drop(shown);
         let learned = Learned::default();
-        return print(&Report::new(None, &report, &learned, &[], started), is_json);
+        print(&Report::new(None, &report, &learned, &[], started), is_json)?;
+        return Ok(draw(&figure, &report, Provenance::default(), is_json)?);
     }
     let asked = Asked::from_arg_matches(matches)?;
     let mut opened = Opened::new(&asked)?;
@@ -161,7 +168,36 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
         &Report::new(Some(&opened), &report, &learned, &warnings, started),
         is_json,
     )?;
+    let mut of = export::provenance(opened.model_ref(), &opened.session, &opened.resolved);
+    if matches!(method.about().takes, Takes::Model | Takes::Texts)
+        || matches.contains_id("task") && matches.get_one::<String>("task").is_some()
+    {
+        // Of many prompts, or of none.
+        of.prompt.clear();
+    }
+    draw(&figure, &report, of, is_json)?;
     Ok(saved.map_err(anyhow::Error::from)?)
+}
+
+/// The report as a figure, where one is asked for.
+fn draw(
+    args: &FigureArgs,
+    report: &analysis::Report,
+    of: Provenance,
+    is_json: bool,
+) -> anyhow::Result<()> {
+    let Some(path) = &args.figure else {
+        return Ok(());
+    };
+    let of = export::report::provenance(report, of);
+    let figure = export::report::figure(report, args.part.as_deref(), &View::default(), &of)?;
+    let content = figure.render(Format::from_path(path)?, &args.style.style(), &of)?;
+    atomic::write(path, &content)
+        .with_context(|| format!("cannot write the figure: {}", path.display()))?;
+    if !is_json {
+        println!("{}", path.display());
+    }
+    Ok(())
 }
 
 fn print(report: &Report<'_>, is_json: bool) -> Result<(), CliError> {

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::compute::{Device, Dtype};
 use crate::export::ExportView;
-use crate::figure::Format;
+use crate::figure::{FigureSize, Format, Style, Theme};
 use crate::session::file::SUFFIX;
 use crate::session::{BosRule, Experiment, Prompt, ReadPosition};
 
@@ -86,6 +86,18 @@ pub(super) struct ExportArgs {
     /// Head to show, such as L9H6; several make panels side by side
     #[arg(long = "head", value_name = "HEAD")]
     pub(super) heads: Vec<crate::ids::HeadId>,
+    #[command(flatten)]
+    pub(super) style: StyleArgs,
+    /// The ending chooses the format
+    #[arg(short, long, value_name = "FILE.png|.svg|.csv|.json")]
+    pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) asked: Asked,
+}
+
+/// How a figure looks.
+#[derive(Debug, Args)]
+pub(super) struct StyleArgs {
     /// Width and height in points [default: what suits the view]
     #[arg(long, value_name = "WxH")]
     pub(super) size: Option<Size>,
@@ -94,11 +106,20 @@ pub(super) struct ExportArgs {
     pub(super) scale: u32,
     #[arg(long, value_enum, default_value_t = ExportTheme::Light)]
     pub(super) theme: ExportTheme,
-    /// The ending chooses the format
-    #[arg(short, long, value_name = "FILE.png|.svg|.csv|.json")]
-    pub(super) output: PathBuf,
+}
+
+/// A method's report as a figure.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Figure")]
+pub(super) struct FigureArgs {
+    /// Draws the report; the ending chooses the format
+    #[arg(long, value_name = "FILE.png|.svg|.csv|.json")]
+    pub(super) figure: Option<PathBuf>,
+    /// The part that is drawn, by its name in the report [default: all of it]
+    #[arg(long, value_name = "NAME", requires = "figure")]
+    pub(super) part: Option<String>,
     #[command(flatten)]
-    pub(super) asked: Asked,
+    pub(super) style: StyleArgs,
 }
 
 #[derive(Debug, Args)]
@@ -286,6 +307,35 @@ impl ViewArg {
             Self::Arcs => Some(ExportView::Arcs),
             Self::Readout => Some(ExportView::Readout),
         }
+    }
+}
+
+impl StyleArgs {
+    pub(super) const fn theme(&self) -> Theme {
+        match self.theme {
+            ExportTheme::Light => Theme::Light,
+            ExportTheme::Dark => Theme::Dark,
+        }
+    }
+
+    pub(super) fn style(&self) -> Style {
+        Style {
+            theme: self.theme(),
+            size: self
+                .size
+                .map(|Size { width, height }| FigureSize { width, height }),
+            scale: self.scale as f32,
+        }
+    }
+}
+
+impl FigureArgs {
+    /// Wrong usage before the method runs, where the file's ending is no format.
+    pub(super) fn check(&self) -> Result<(), clap::Error> {
+        let format = self.figure.as_deref().map(Format::from_path).transpose();
+        format
+            .map(|_| ())
+            .map_err(|error| usage(&error.to_string()))
     }
 }
 

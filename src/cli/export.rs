@@ -3,11 +3,11 @@
 use anyhow::Context as _;
 
 use super::CliError;
-use super::args::{ExportArgs, ExportTheme, Size};
+use super::args::{ExportArgs, Size};
 use super::opened::Opened;
 use crate::atomic;
 use crate::export::{self, ExportView, Run};
-use crate::figure::{FigureSize, Format, Provenance, Style, Theme, window_png};
+use crate::figure::{Format, Provenance, window_png};
 use crate::ids::HeadId;
 use crate::ui::picture::{self, Scene};
 
@@ -50,30 +50,16 @@ fn figure(
         resolved: &opened.resolved,
         outcome: &outcome,
     };
-    let style = Style {
-        theme: theme(args),
-        size: args
-            .size
-            .map(|Size { width, height }| FigureSize { width, height }),
-        scale: args.scale as f32,
-    };
     let figure = export::figure(run, view, &opened.session.view.selection)?;
-    Ok(figure.render(format, &style, &provenance(opened))?)
+    Ok(figure.render(format, &args.style.style(), &provenance(opened))?)
 }
 
 fn provenance(opened: &Opened) -> Provenance {
     export::provenance(opened.model_ref(), &opened.session, &opened.resolved)
 }
 
-fn theme(args: &ExportArgs) -> Theme {
-    match args.theme {
-        ExportTheme::Light => Theme::Light,
-        ExportTheme::Dark => Theme::Dark,
-    }
-}
-
 fn window(opened: &Opened, args: &ExportArgs) -> anyhow::Result<Vec<u8>> {
-    let Size { width, height } = args.size.unwrap_or(WINDOW);
+    let Size { width, height } = args.style.size.unwrap_or(WINDOW);
     let mut session = opened.session.clone();
     if session.view.selection.is_empty() {
         // As when the window opens the model.
@@ -84,8 +70,8 @@ fn window(opened: &Opened, args: &ExportArgs) -> anyhow::Result<Vec<u8>> {
         session,
         file: opened.file.clone(),
         size: [width, height],
-        pixels_per_point: args.scale as f32,
-        theme: theme(args),
+        pixels_per_point: args.style.scale as f32,
+        theme: args.style.theme(),
     })?;
     let rgb: Vec<u8> = image
         .pixels()

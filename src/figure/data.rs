@@ -3,18 +3,17 @@
 //! Both carry the provenance and every number exactly (the shortest decimal that reads back to the same f32).
 //! Cells behind the mask are left out of the CSV and null in the JSON; so is, as an empty field, what is not finite.
 
+mod document;
+mod parts;
+
 use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
 use serde_json::json;
 
-use crate::colormap::ColorScale;
-use crate::mask::Mask;
-
-use super::input::{
-    BeforeAfter, HeadPanel, Provenance, ReadoutFigure, ReadoutRow, Thumb, TokenLabel,
-};
+use super::input::{BeforeAfter, HeadPanel, Provenance, ReadoutFigure, TokenLabel};
 use super::{Figure, FigureError};
+
+pub(super) use document::json;
 
 /// Of the JSON and of the CSV's columns.
 const SCHEMA_VERSION: u32 = 1;
@@ -30,13 +29,20 @@ pub(super) fn metadata(view: &str, provenance: &Provenance) -> String {
 }
 
 fn provenance_json(provenance: &Provenance) -> serde_json::Value {
-    json!({
+    let mut value = json!({
         "version": provenance.version,
         "model": provenance.model,
         "fingerprint": provenance.fingerprint,
         "prompt": provenance.prompt,
         "edits": provenance.edits,
-    })
+    });
+    if let Some(method) = &provenance.method {
+        value["method"] = json!({
+            "name": method.name,
+            "settings": document::settings(&method.settings),
+        });
+    }
+    value
 }
 
 pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, FigureError> {
@@ -71,6 +77,8 @@ pub(super) fn csv(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, F
             Ok(())
         }
         Figure::Readout(f) => write_readout(&mut writer, f),
+        Figure::Part(part) => parts::write(&mut writer, part),
+        Figure::Sheet(f) => parts::write_sheet(&mut writer, f),
     }?;
     writer.flush().map_err(csv::Error::from)?;
     drop(writer);
@@ -94,6 +102,12 @@ fn comments(figure: &Figure, provenance: &Provenance) -> String {
     for edit in &provenance.edits {
         add("edit", edit);
     }
+    if let Some(method) = &provenance.method {
+        add("method", &method.name);
+        for (name, value) in &method.settings {
+            add(&format!("setting {name}"), &parts::setting(value));
+        }
+    }
     match figure {
         Figure::Attention(f) => add("value", &f.value_label),
         Figure::Heads(f) => add("value", &f.value_label),
@@ -105,6 +119,15 @@ fn comments(figure: &Figure, provenance: &Provenance) -> String {
             add("readout", readout_name(f));
             add("position", &f.position.index.to_string());
             add("position_token", &f.position.text);
+        }
+        Figure::Part(part) => {
+            for (key, value) in parts::comments(part) {
+                add(key, value);
+            }
+        }
+        Figure::Sheet(f) => {
+            add("title", &f.title);
+            f.notes.iter().for_each(|note| add("note", note));
         }
     }
     out
@@ -211,251 +234,5 @@ fn field(value: f32) -> String {
         format!("{value:?}")
     } else {
         String::new()
-    }
-}
-
-pub(super) fn json(figure: &Figure, provenance: &Provenance) -> Result<Vec<u8>, FigureError> {
-    let document = Document {
-        schema_version: SCHEMA_VERSION,
-        provenance: provenance_json(provenance),
-        view: figure.view(),
-        data: Data::new(figure),
-    };
-    let mut out = serde_json::to_vec(&document)?;
-    out.push(b'\n');
-    Ok(out)
-}
-
-#[derive(Serialize)]
-struct Document<'a> {
-    schema_version: u32,
-    provenance: serde_json::Value,
-    view: &'static str,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Data<'a> {
-    Panels {
-        value: &'a str,
-        scale: Scale,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        threshold: Option<f32>,
-        tokens: Vec<Token<'a>>,
-        panels: Vec<Panel<'a>>,
-    },
-    Heads {
-        value: &'a str,
-        scale: Scale,
-        n_layers: usize,
-        n_heads: usize,
-        heads: Vec<Head<'a>>,
-    },
-    Readout {
-        readout: &'static str,
-        position: Token<'a>,
-        top: Vec<Row<'a>>,
-        answers: Vec<Row<'a>>,
-        logit_diff: Option<Pair>,
-    },
-}
-
-#[derive(Serialize)]
-struct Scale {
-    map: &'static str,
-    log: bool,
-    max: f32,
-}
-
-#[derive(Serialize)]
-struct Token<'a> {
-    index: usize,
-    text: &'a str,
-}
-
-#[derive(Serialize)]
-struct Panel<'a> {
-    title: &'a str,
-    layer: usize,
-    head: usize,
-    edited: bool,
-    mask: Reach,
-    /// `[query, key]`
-    values: Matrix<'a>,
-}
-
-/// How many keys a query sees before and after itself; null is all.
-#[derive(Serialize)]
-struct Reach {
-    before: Option<usize>,
-    after: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct Head<'a> {
-    layer: usize,
-    #[serde(rename = "head")]
-    index: usize,
-    badge: &'a str,
-    mask: Option<Reach>,
-    values: Option<Matrix<'a>>,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    token: &'a str,
-    id: u32,
-    logit: Pair,
-    prob: Pair,
-}
-
-#[derive(Serialize)]
-struct Pair {
-    before: f32,
-    after: Option<f32>,
-    change: Option<f32>,
-}
-
-/// Written as rows of numbers, without a copy of the whole.
-struct Matrix<'a> {
-    values: &'a [f32],
-    side: usize,
-    hides: Box<dyn Fn(usize, usize) -> bool + 'a>,
-}
-
-impl Serialize for Matrix<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let rows = self.values.chunks_exact(self.side).enumerate();
-        serializer.collect_seq(rows.map(|(row, values)| -> Vec<Option<f32>> {
-            let hidden = |column| (self.hides)(row, column);
-            let shown = values.iter().enumerate();
-            shown
-                .map(|(column, &value)| (!hidden(column)).then_some(value))
-                .collect()
-        }))
-    }
-}
-
-impl<'a> Matrix<'a> {
-    fn of_thumb(thumb: &'a Thumb) -> Self {
-        Self {
-            values: &thumb.values,
-            side: thumb.side,
-            hides: Box::new(|row, column| thumb.hides(row, column)),
-        }
-    }
-}
-
-impl Reach {
-    fn new(Mask { before, after }: Mask) -> Self {
-        Self { before, after }
-    }
-}
-
-impl<'a> Data<'a> {
-    fn new(figure: &'a Figure) -> Self {
-        match figure {
-            Figure::Attention(f) => {
-                Self::panels(&f.value_label, f.scale, None, &f.tokens, &f.panels)
-            }
-            Figure::Arcs(f) => Self::panels(
-                &f.value_label,
-                f.scale,
-                Some(f.threshold),
-                &f.tokens,
-                &f.panels,
-            ),
-            Figure::Heads(f) => Self::Heads {
-                value: &f.value_label,
-                scale: Scale::new(f.scale),
-                n_layers: f.n_layers,
-                n_heads: f.n_heads,
-                heads: (f.cells.iter().enumerate())
-                    .map(|(i, cell)| Head {
-                        layer: i / f.n_heads,
-                        index: i % f.n_heads,
-                        badge: &cell.badge,
-                        mask: cell.thumb.as_ref().map(|thumb| Reach::new(thumb.mask)),
-                        values: cell.thumb.as_ref().map(Matrix::of_thumb),
-                    })
-                    .collect(),
-            },
-            Figure::Readout(f) => Self::Readout {
-                readout: readout_name(f),
-                position: Token::new(&f.position),
-                top: f.rows.iter().map(Row::new).collect(),
-                answers: f.answers.iter().map(Row::new).collect(),
-                logit_diff: f.logit_diff.map(Pair::new),
-            },
-        }
-    }
-
-    fn panels(
-        value: &'a str,
-        scale: ColorScale,
-        threshold: Option<f32>,
-        tokens: &'a [TokenLabel],
-        panels: &'a [HeadPanel],
-    ) -> Self {
-        let panel = |panel: &'a HeadPanel| Panel {
-            title: &panel.title,
-            layer: panel.head.layer,
-            head: panel.head.head,
-            edited: panel.edited,
-            mask: Reach::new(panel.mask),
-            values: Matrix {
-                values: &panel.values,
-                side: tokens.len(),
-                hides: Box::new(|query, key| panel.hides(query, key)),
-            },
-        };
-        Self::Panels {
-            value,
-            scale: Scale::new(scale),
-            threshold,
-            tokens: tokens.iter().map(Token::new).collect(),
-            panels: panels.iter().map(panel).collect(),
-        }
-    }
-}
-
-impl Scale {
-    fn new(scale: ColorScale) -> Self {
-        Self {
-            map: scale.map.name(),
-            log: scale.log,
-            max: scale.range(),
-        }
-    }
-}
-
-impl<'a> Token<'a> {
-    fn new(token: &'a TokenLabel) -> Self {
-        Self {
-            index: token.index,
-            text: &token.text,
-        }
-    }
-}
-
-impl<'a> Row<'a> {
-    fn new(row: &'a ReadoutRow) -> Self {
-        Self {
-            token: &row.token,
-            id: row.id,
-            logit: Pair::new(row.logit),
-            prob: Pair::new(row.prob),
-        }
-    }
-}
-
-impl Pair {
-    fn new(pair: BeforeAfter) -> Self {
-        Self {
-            before: pair.before,
-            after: pair.after,
-            change: pair.change(),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What figures are made of: plain numbers and texts, with no model, session or window behind them.
 //!
-//! The caller fills these; `attention`, `heads`, `arcs` and `readout` draw them, `data` writes them as tables.
+//! The caller fills these; `attention`, `heads`, `arcs` and `readout` draw them, `data` writes them as tables. What the
+//! reports of methods are made of is in `parts`.
 
 use crate::colormap::ColorScale;
 use crate::ids::HeadId;
@@ -19,6 +20,15 @@ pub struct Provenance {
     pub edits: Vec<String>,
     /// Of this program.
     pub version: String,
+    /// Which method gave the numbers; `None` for those of the run itself.
+    pub method: Option<MethodRun>,
+}
+
+/// A method with what it was run with, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MethodRun {
+    pub name: String,
+    pub settings: Vec<(String, serde_json::Value)>,
 }
 
 /// A token of the prompt, with its text as the tokenizer decodes it (leading space included).
@@ -188,7 +198,7 @@ pub(super) fn check_panels(panels: &[HeadPanel], n_tokens: usize) -> Result<(), 
     check_count("heads", panels.len(), 1, usize::MAX)?;
     panels
         .iter()
-        .try_for_each(|panel| check_values(&panel.title, &panel.values, n_tokens * n_tokens))
+        .try_for_each(|panel| check_values(&panel.title, panel.values.len(), n_tokens * n_tokens))
 }
 
 pub(super) fn check_heads(figure: &HeadsFigure) -> Result<(), FigureError> {
@@ -206,7 +216,7 @@ pub(super) fn check_heads(figure: &HeadsFigure) -> Result<(), FigureError> {
         if let Some(thumb) = &cell.thumb {
             let head = HeadId::new(i / figure.n_heads, i % figure.n_heads).to_string();
             check_count("rows of a thumbnail", thumb.side, 1, Thumb::MAX_SIDE)?;
-            check_values(&head, &thumb.values, thumb.side * thumb.side)?;
+            check_values(&head, thumb.values.len(), thumb.side * thumb.side)?;
         }
     }
     Ok(())
@@ -230,13 +240,13 @@ pub(super) fn check_count(
     }
 }
 
-fn check_values(of: &str, values: &[f32], expected: usize) -> Result<(), FigureError> {
-    if values.len() == expected {
+pub(super) fn check_values(of: &str, found: usize, expected: usize) -> Result<(), FigureError> {
+    if found == expected {
         Ok(())
     } else {
         Err(FigureError::Values {
             of: of.to_owned(),
-            found: values.len(),
+            found,
             expected,
         })
     }

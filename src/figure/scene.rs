@@ -63,6 +63,17 @@ pub(super) enum Shape {
         width: f32,
         opacity: f32,
     },
+    /// A line through points, with round joins.
+    Path {
+        points: Vec<[f32; 2]>,
+        color: Rgb,
+        width: f32,
+    },
+    Dot {
+        at: [f32; 2],
+        radius: f32,
+        color: Rgb,
+    },
     Text(Text),
 }
 
@@ -103,9 +114,58 @@ impl Rect {
     pub(super) fn bottom(&self) -> f32 {
         self.y + self.height
     }
+
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.x < other.right()
+            && other.x < self.right()
+            && self.y < other.bottom()
+            && other.y < self.bottom()
+    }
 }
 
 impl Scene {
+    /// Without a size or a name yet.
+    pub(super) fn empty(background: Rgb) -> Self {
+        Self {
+            width: 0.0,
+            height: 0.0,
+            title: String::new(),
+            description: String::new(),
+            background,
+            images: Vec::new(),
+            shapes: Vec::new(),
+        }
+    }
+
+    /// Draws all of another scene, its upper left corner at `at`.
+    pub(super) fn place(&mut self, other: Self, [dx, dy]: [f32; 2]) {
+        let moved = |[x, y]: [f32; 2]| [x + dx, y + dy];
+        self.images
+            .extend(other.images.into_iter().map(|mut image| {
+                [image.rect.x, image.rect.y] = moved([image.rect.x, image.rect.y]);
+                image
+            }));
+        self.shapes
+            .extend(other.shapes.into_iter().map(|mut shape| {
+                match &mut shape {
+                    Shape::Fill { rect, .. } | Shape::Outline { rect, .. } => {
+                        [rect.x, rect.y] = moved([rect.x, rect.y]);
+                    }
+                    Shape::Line { from, to, .. } | Shape::Curve { from, to, .. } => {
+                        (*from, *to) = (moved(*from), moved(*to));
+                    }
+                    Shape::Path { points, .. } => {
+                        for point in points {
+                            *point = moved(*point);
+                        }
+                    }
+                    Shape::Dot { at, .. } => *at = moved(*at),
+                    Shape::Text(text) => [text.x, text.y] = moved([text.x, text.y]),
+                }
+                shape
+            }));
+    }
+
     pub(super) fn fill(&mut self, rect: Rect, color: Rgb) {
         self.shapes.push(Shape::Fill { rect, color });
     }
@@ -121,6 +181,10 @@ impl Scene {
             color,
             width,
         });
+    }
+
+    pub(super) fn dot(&mut self, at: [f32; 2], radius: f32, color: Rgb) {
+        self.shapes.push(Shape::Dot { at, radius, color });
     }
 
     /// Reads to the right from (or around, or up to) `at`.
@@ -160,35 +224,36 @@ impl Scene {
         }));
     }
 
-    /// A square map of `side`² colours, as rectangles (equal neighbours of a row in one) or as an image.
-    pub(super) fn map(&mut self, rect: Rect, side: usize, colors: Vec<Rgb>, as_image: bool) {
+    /// A map of colours in rows of `columns`, as rectangles (equal neighbours of a row in one) or as an image.
+    pub(super) fn map(&mut self, rect: Rect, columns: usize, colors: Vec<Rgb>, as_image: bool) {
         if as_image {
             self.images.push(Image {
                 rect,
-                columns: side,
+                columns,
                 pixels: colors,
             });
             return;
         }
-        let cell = rect.width / side as f32;
+        let rows = colors.len() / columns;
+        let cell = [rect.width / columns as f32, rect.height / rows as f32];
         // Each rectangle reaches half a px below the ones drawn after it, so that no renderer shows a seam.
-        let overlap = |end: usize| {
-            if end < side {
+        let overlap = |end: usize, count: usize, cell: f32| {
+            if end < count {
                 0.5_f32.min(cell / 2.0)
             } else {
                 0.0
             }
         };
-        for (row, colors) in colors.chunks_exact(side).enumerate() {
+        for (row, colors) in colors.chunks_exact(columns).enumerate() {
             let mut start = 0;
             for run in colors.chunk_by(|a, b| a == b) {
                 let end = start + run.len();
                 self.fill(
                     Rect::new(
-                        rect.x + start as f32 * cell,
-                        rect.y + row as f32 * cell,
-                        run.len() as f32 * cell + overlap(end),
-                        cell + overlap(row + 1),
+                        rect.x + start as f32 * cell[0],
+                        rect.y + row as f32 * cell[1],
+                        run.len() as f32 * cell[0] + overlap(end, columns, cell[0]),
+                        cell[1] + overlap(row + 1, rows, cell[1]),
                     ),
                     run[0],
                 );

@@ -84,6 +84,10 @@ pub(super) struct Palette {
     pub(super) rule: Rgb,
     /// The ground of bars and of cells without data.
     pub(super) ground: Rgb,
+    /// Cells without a value: away from both ends of every colour map, and from the middle of the diverging ones.
+    pub(super) blank: Rgb,
+    /// Lines behind data.
+    pub(super) grid: Rgb,
     /// What an edit touched.
     pub(super) accent: Rgb,
     pub(super) on_accent: Rgb,
@@ -104,6 +108,8 @@ impl Theme {
                 muted: [98, 104, 112],
                 rule: [186, 190, 196],
                 ground: [241, 242, 244],
+                blank: [200, 203, 208],
+                grid: [226, 229, 233],
                 accent: [200, 72, 0],
                 on_accent: [255, 255, 255],
                 before: [158, 168, 180],
@@ -125,6 +131,8 @@ impl Theme {
                 muted: [156, 162, 172],
                 rule: [74, 80, 90],
                 ground: [36, 39, 45],
+                blank: [58, 63, 72],
+                grid: [46, 50, 58],
                 accent: [255, 160, 92],
                 on_accent: [22, 24, 28],
                 before: [112, 122, 136],

@@ -149,6 +149,35 @@ fn write_shape(out: &mut String, shape: &Shape) {
                 ),
             );
         }
+        Shape::Path {
+            points,
+            color,
+            width,
+        } => {
+            out.push_str("<path d=\"");
+            for (i, [x, y]) in points.iter().enumerate() {
+                let to = if i == 0 { 'M' } else { 'L' };
+                push(out, format_args!("{to}{} {}", Num(*x), Num(*y)));
+            }
+            push(
+                out,
+                format_args!(
+                    "\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-linejoin=\"round\" stroke-linecap=\"round\" shape-rendering=\"auto\"/>\n",
+                    Hex(*color),
+                    Num(*width)
+                ),
+            );
+        }
+        Shape::Dot { at, radius, color } => push(
+            out,
+            format_args!(
+                "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" fill=\"{}\" shape-rendering=\"auto\"/>\n",
+                Num(at[0]),
+                Num(at[1]),
+                Num(*radius),
+                Hex(*color)
+            ),
+        ),
         Shape::Text(text) => write_text(out, text),
     }
 }

@@ -1,5 +1,8 @@
 //! Promises of whole figures. With `HEADSCOPE_FIGURES=folder` the pictures are also written there, to be looked at.
 
+mod report;
+mod samples;
+
 use std::time::{Duration, Instant};
 
 use resvg::usvg;
@@ -201,6 +204,7 @@ fn provenance() -> Provenance {
         prompt: "When Mary,\n\"and\" <John>".to_owned(),
         edits: vec!["L9H6=scale(2.5)@last".to_owned(), "L1H5=zero".to_owned()],
         version: "0.1.0".to_owned(),
+        method: None,
     }
 }
 
@@ -353,21 +357,36 @@ fn nothing_leaves_the_page(name: &str, scene: &scene::Scene) {
             scene::Shape::Line { from, to, .. } | scene::Shape::Curve { from, to, .. } => {
                 inside(from[0], from[1], to[0], to[1].max(from[1]), "a line");
             }
-            scene::Shape::Text(text) => {
-                let width = text::width(&text.content, text.size);
-                let before = match text.anchor {
-                    scene::Anchor::Start => 0.0,
-                    scene::Anchor::Middle => width / 2.0,
-                    scene::Anchor::End => width,
-                };
-                let (x, y, size) = (text.x, text.y, text.size);
-                if text.upright {
-                    inside(x - size, y + before - width, x, y + before, &text.content);
-                } else {
-                    inside(x - before, y - size, x - before + width, y, &text.content);
+            scene::Shape::Path { points, .. } => {
+                for [x, y] in points {
+                    inside(*x, *y, *x, *y, "a point of a line");
                 }
             }
+            scene::Shape::Dot { at, radius, .. } => {
+                let [[x0, y0], [x1, y1]] = [-radius, *radius].map(|r| at.map(|side| side + r));
+                inside(x0, y0, x1, y1, "a dot");
+            }
+            scene::Shape::Text(text) => {
+                let [x0, y0, x1, y1] = box_of(text);
+                inside(x0, y0, x1, y1, &text.content);
+            }
         }
+    }
+}
+
+/// Left, top, right and bottom of a text, from its base line up.
+fn box_of(text: &scene::Text) -> [f32; 4] {
+    let width = text::width(&text.content, text.size);
+    let before = match text.anchor {
+        scene::Anchor::Start => 0.0,
+        scene::Anchor::Middle => width / 2.0,
+        scene::Anchor::End => width,
+    };
+    let (x, y, size) = (text.x, text.y, text.size);
+    if text.upright {
+        [x - size, y + before - width, x, y + before]
+    } else {
+        [x - before, y - size, x - before + width, y]
     }
 }
 

@@ -90,6 +90,25 @@ pub(super) fn fit(text: &str, size: f32, most: f32) -> String {
     cut(fitting.checked_sub(1).map_or(0, |last| ends[last]))
 }
 
+/// The text in lines of at most `most` px, broken at spaces that may break; a word that is wider is cut. The last of `lines` lines says with
+/// an ellipsis that there is more.
+pub(super) fn wrap(text: &str, size: f32, most: f32, lines: usize) -> Vec<String> {
+    let mut wrapped: Vec<String> = Vec::new();
+    let may_break = |c: char| c.is_whitespace() && c != '\u{a0}';
+    for word in text.split(may_break).filter(|word| !word.is_empty()) {
+        // What is left for the last line all goes onto it, and is cut there.
+        let is_last = wrapped.len() == lines;
+        match wrapped.last_mut() {
+            Some(line) if is_last || width(&format!("{line} {word}"), size) <= most => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => wrapped.push(word.to_owned()),
+        }
+    }
+    wrapped.iter().map(|line| fit(line, size, most)).collect()
+}
+
 /// In em.
 fn advance_in(face: &Face<'_>, c: char) -> Option<f32> {
     let units = face.glyph_hor_advance(face.glyph_index(c)?)?;
@@ -118,6 +137,19 @@ mod tests {
                 c as u32
             );
         }
+    }
+
+    #[test]
+    fn wrapped_lines_fit_and_lose_no_word_unless_they_say_so() {
+        let text = "what attention (L) and MLP (M) of each layer add to the logit difference";
+        for most in [60.0, 90.0, 200.0, 1000.0] {
+            let lines = wrap(text, 9.5, most, 50);
+            assert!(lines.iter().all(|line| width(line, 9.5) <= most));
+            assert_eq!(lines.join(" "), text);
+        }
+        let two = wrap(text, 9.5, 90.0, 2);
+        assert!(two.len() == 2 && two[1].ends_with('…'), "{two:?}");
+        assert!(wrap(" ", 9.5, 90.0, 2).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::chat::ChatError;
 use super::checkpoint::Checkpoint;
 use super::load::{Files, LoadError, understand};
 use super::tokenizer::Tokenizer;
@@ -46,5 +47,6 @@ pub(super) fn files() -> Result<Files, LoadError> {
         family,
         spec,
         tokenizer: Some(tokenizer),
+        chat: Err(ChatError::Missing),
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::binding::{BlockSlot, RowOrder, Slot, Source};
+use super::chat::{ChatError, ChatTemplate};
 use super::checkpoint::{Checkpoint, CheckpointError, StoredType};
 use super::compare::{self, Disagreement};
 use super::device::{self, Backend, DeviceError};
@@ -232,6 +233,7 @@ pub(super) fn open_on(
         family,
         spec,
         tokenizer,
+        chat,
     } = files;
     let sizes = checkpoint
         .tensors()
@@ -283,6 +285,7 @@ pub(super) fn open_on(
         path: (source != demo::NAME).then(|| path.clone()),
         revision,
         tokenizer,
+        chat,
         fingerprint: fingerprint::fingerprint(&checkpoint),
         stored: checkpoint
             .dominant_type()
@@ -339,6 +342,7 @@ pub(super) struct Files {
     pub(super) family: &'static Family,
     pub(super) spec: ModelSpec,
     pub(super) tokenizer: Option<Tokenizer>,
+    pub(super) chat: Result<ChatTemplate, ChatError>,
 }
 
 /// Where a model's files are, before any is opened.
@@ -388,6 +392,7 @@ impl Files {
         let checkpoint = Checkpoint::open(&path)?;
         let (family, spec) = understand(&checkpoint, &path)?;
         let tokenizer = find_tokenizer(&checkpoint, &path)?;
+        let chat = ChatTemplate::of_files(checkpoint.folder(), checkpoint.gguf_metadata(), &path);
         Ok(Self {
             name,
             path,
@@ -395,6 +400,7 @@ impl Files {
             family,
             spec,
             tokenizer,
+            chat,
         })
     }
 }

@@ -4,6 +4,7 @@
 mod attention;
 pub mod backward;
 pub mod binding;
+pub mod chat;
 pub mod checkpoint;
 pub mod circuit;
 mod compare;
@@ -32,6 +33,7 @@ mod weight;
 
 use std::path::PathBuf;
 
+use self::chat::{ChatError, ChatTemplate};
 use self::hub::HubId;
 use self::spec::{Head, ModelSpec};
 use self::tokenizer::Tokenizer;
@@ -55,6 +57,8 @@ pub struct Model {
     pub spec: ModelSpec,
     /// `None` where the model has none: tokens are then shown as ids.
     pub tokenizer: Option<Tokenizer>,
+    /// How talks are put as a text; or why the model's files do not say it.
+    pub chat: Result<ChatTemplate, ChatError>,
     /// `h1:` and a SHA-256; see [`fingerprint`].
     pub fingerprint: String,
     /// The type that most weights are stored in, such as `Q4_1`.

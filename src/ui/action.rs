@@ -76,6 +76,11 @@ pub enum Action {
     StopMethod,
     /// Asks where the newest report's vectors are to be saved; their edits are added then.
     SaveLearned(String),
+    /// Asks where a method's newest report, or the part of a name, is to be drawn.
+    ExportReport {
+        method: &'static str,
+        part: Option<String>,
+    },
     /// Opens an entry of the gallery, and runs its method.
     OpenGallery(usize),
     SetNotes(String),

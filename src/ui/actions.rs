@@ -7,6 +7,7 @@ use super::action::Action;
 use super::app::App;
 use super::changes;
 use super::command::Command;
+use super::dialogs::Purpose;
 use super::gallery;
 use super::lab::misread;
 use super::layout::Layout;
@@ -66,6 +67,10 @@ impl App {
             Action::Analyse(lab) => self.analyse(&lab),
             Action::StopMethod => self.stop_method(),
             Action::SaveLearned(method) => self.ask_for_learned(method, ctx),
+            Action::ExportReport { method, part } => {
+                self.ui.drawn = Some((method, part));
+                self.ask_path(Purpose::Report, &format!("{method}.png"), ctx);
+            }
             Action::SetNotes(notes) => self.work.session.notes = notes,
             Action::Hover(item) => self.ui.focus.set(item),
             Action::OpenModel(_) | Action::OpenSession(_) | Action::OpenGallery(_)

@@ -21,6 +21,7 @@ pub(super) enum Purpose {
     Export(ExportView, Format),
     Screenshot,
     Learned,
+    Report,
 }
 
 /// At most one dialog at a time.
@@ -108,6 +109,15 @@ async fn pick(purpose: Purpose, name: &str) -> Option<PathBuf> {
                 .set_title("Save what was learned")
                 .set_file_name(name)
                 .add_filter("Vectors", &["safetensors"]);
+            dialog.save_file().await
+        }
+        Purpose::Report => {
+            let dialog = dialog
+                .set_title("Export the report")
+                .set_file_name(name)
+                .add_filter("Picture", &["png"])
+                .add_filter("Drawing", &["svg"])
+                .add_filter("Data", &["csv", "json"]);
             dialog.save_file().await
         }
         Purpose::Screenshot => {

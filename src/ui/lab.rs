@@ -11,6 +11,9 @@ use super::dialogs::Purpose;
 use crate::analysis::field::Field;
 use crate::analysis::method::Takes;
 use crate::analysis::{Case, Method, Report};
+use crate::atomic;
+use crate::export;
+use crate::figure::{Format, Provenance, Style};
 use crate::model::Model;
 use crate::session::Lab;
 use crate::task::Draw;
@@ -32,6 +35,8 @@ pub struct Running {
     /// 0 to 1.
     pub fraction: f32,
     started: Instant,
+    /// What it runs on.
+    of: Arc<Provenance>,
 }
 
 /// What a method gave last.
@@ -41,6 +46,8 @@ pub enum Outcome {
     Report {
         report: Arc<Report>,
         millis: Option<f64>,
+        /// What it was run on.
+        of: Arc<Provenance>,
     },
     Failed(String),
 }
@@ -72,12 +79,13 @@ impl LabResults {
         self.running = None;
     }
 
-    fn submitted(&mut self, lab: LabId, method: &'static str) {
+    fn submitted(&mut self, lab: LabId, method: &'static str, of: Provenance) {
         self.running = Some(Running {
             lab,
             method,
             fraction: 0.0,
             started: Instant::now(),
+            of: Arc::new(of),
         });
     }
 
@@ -103,6 +111,7 @@ impl LabResults {
                     let partial = Outcome::Report {
                         report: Arc::clone(report),
                         millis: None,
+                        of: Arc::clone(&running.of),
                     };
                     self.found.insert(method, partial);
                 }
@@ -111,6 +120,7 @@ impl LabResults {
                 let whole = Outcome::Report {
                     report: Arc::clone(report),
                     millis: Some(*millis),
+                    of: Arc::clone(&running.of),
                 };
                 self.found.insert(method, whole);
                 self.running = None;
@@ -206,8 +216,59 @@ impl App {
             }
         };
         let model = model.filter(|_| about.takes != Takes::Nothing);
+        let of = model
+            .as_deref()
+            .map(|model| self.provenance(model, lab, about.takes));
         let asked = self.results.worker.analyse(model.as_ref(), method, on);
-        self.results.lab.submitted(asked, about.name);
+        let lab = &mut self.results.lab;
+        lab.submitted(asked, about.name, of.unwrap_or_default());
+    }
+
+    /// Of a method that runs on the model alone, or on a set: no single prompt.
+    fn provenance(&self, model: &Model, lab: &Lab, takes: Takes) -> Provenance {
+        let of = self
+            .results
+            .resolved()
+            .map(|resolved| export::provenance(model, &self.work.session, resolved));
+        let is_of_prompt = matches!(takes, Takes::Prompt | Takes::Prompts) && lab.task.is_none();
+        let of = of.filter(|_| is_of_prompt);
+        of.unwrap_or_else(|| Provenance {
+            model: model.name.clone(),
+            fingerprint: model.fingerprint.clone(),
+            ..Provenance::default()
+        })
+    }
+
+    /// Draws the report that a path was asked for.
+    pub(super) fn save_report(&mut self, path: &Path) {
+        let Some((method, part)) = self.ui.drawn.take() else {
+            return;
+        };
+        match self.draw_report(method, part.as_deref(), path) {
+            Ok(()) => self
+                .ui
+                .notifications
+                .info(format!("Saved {}", path.display())),
+            Err(error) => self
+                .ui
+                .notifications
+                .error(format!("Not exported: {error}: {}", path.display())),
+        }
+    }
+
+    fn draw_report(&self, method: &str, part: Option<&str>, path: &Path) -> Result<(), String> {
+        let Some(Outcome::Report { report, of, .. }) = self.results.lab.of(method) else {
+            return Err("there is no report any more".into());
+        };
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let format = Format::from_path(path).map_err(|error| text(&error))?;
+        let of = export::report::provenance(report, Provenance::clone(of));
+        let figure = export::report::figure(report, part, &self.work.session.view, &of)
+            .map_err(|error| text(&error))?;
+        let content = figure
+            .render(format, &Style::default(), &of)
+            .map_err(|error| text(&error))?;
+        atomic::write(path, &content).map_err(|error| text(&error))
     }
 
     fn input(&self, lab: &Lab, takes: Takes, model: Option<&Model>) -> Result<LabInput, String> {

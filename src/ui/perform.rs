@@ -193,6 +193,7 @@ impl App {
                 Err(error) => self.ui.notifications.error(error),
             },
             Purpose::Learned => self.save_learned(path),
+            Purpose::Report => self.save_report(path),
             Purpose::Screenshot => {
                 let (path, outbox, ctx) = (path.to_owned(), self.ui.outbox.clone(), ctx.clone());
                 ctx.clone().request_screenshot(move |image| {

@@ -37,6 +37,8 @@ pub(super) struct UiState {
     pub dialogs: Dialogs,
     /// The method whose vectors are being saved.
     pub learned: Option<String>,
+    /// The report, and the part of it, whose figure is being asked a path for.
+    pub drawn: Option<(&'static str, Option<String>)>,
     pub status: StatusBar,
     /// `None` once they were put away.
     pub first_steps: Option<FirstSteps>,
@@ -79,6 +81,7 @@ impl Default for UiState {
             notifications: Notifications::default(),
             dialogs: Dialogs::default(),
             learned: None,
+            drawn: None,
             status: StatusBar::default(),
             first_steps: None,
             drag: Drag::default(),

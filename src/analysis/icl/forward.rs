@@ -1,7 +1,8 @@
 //! Batches through the model's circuits, forward and with exact gradients.
 //!
 //! `y_hat = sum_h OV_h Z softmax(Z^T KQ_h z_q)`; the query does not attend to
-//! itself (paper, section 2).
+//! itself (paper, section 2). With two tasks `y_hat` and `OV_h` have two rows, and
+//! the loss is the mean of both.
 
 use super::data::{Batch, Block, LANES, Lane, ZERO, add_product, add_scaled};
 use super::model::Circuits;
@@ -13,13 +14,16 @@ pub(super) struct Scratch {
     direction: Vec<Lane>,
     /// `[position]`, unnormalised attention weight.
     weight: Vec<Lane>,
-    /// `[position]`, `OV z_l`.
+    /// `[task, position]`, `OV z_l`.
     value: Vec<Lane>,
+    /// `[task]`, running sums and the error.
+    sum: Vec<Lane>,
+    error: Vec<Lane>,
     /// `[head, token entry]`, attention-weighted token.
     context: Vec<Lane>,
-    /// `[head, token entry]`, derivative of the head's output by `direction`.
+    /// `[head, task, token entry]`, derivative of the head's output by `direction`.
     slope: Vec<Lane>,
-    /// `[head, key side, query side]` and `[head, token entry]`, gradient sums.
+    /// `[head, key side, query side]` and `[head, task, token entry]`, gradient sums.
     kq_sums: Vec<Lane>,
     ov_sums: Vec<Lane>,
 }
@@ -27,34 +31,40 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Fills `weight` and `value` for the first `length` positions of a block.
     fn attend(&mut self, kq: &[f32], ov: &[f32], block: Block<'_>, stride: usize, length: usize) {
-        let width = ov.len();
+        let tasks = block.target.len();
+        let width = ov.len() / tasks;
         self.direction.resize(width, ZERO);
         self.weight.resize(length, ZERO);
-        self.value.resize(length, ZERO);
-        // The last column meets the query's zero label.
+        self.value.resize(tasks * length, ZERO);
+        // The last columns meet the query's zero labels.
         for (out, row) in self.direction.iter_mut().zip(kq.chunks_exact(width)) {
             *out = ZERO;
-            for (m, x) in row.iter().zip(&block.query[..width - 1]) {
+            for (m, x) in row.iter().zip(&block.query[..width - tasks]) {
                 add_scaled(out, *m, x);
             }
         }
         let mut peak = [f32::NEG_INFINITY; LANES];
-        for l in 0..length {
-            let (mut score, mut value) = (ZERO, ZERO);
-            for ((direction, ov), row) in self
-                .direction
-                .iter()
-                .zip(ov)
-                .zip(block.tokens.chunks_exact(stride))
-            {
+        for (l, weight) in self.weight.iter_mut().enumerate() {
+            let mut score = ZERO;
+            for (direction, row) in self.direction.iter().zip(block.tokens.chunks_exact(stride)) {
                 add_product(&mut score, direction, &row[l]);
-                add_scaled(&mut value, *ov, &row[l]);
             }
             for (peak, score) in peak.iter_mut().zip(&score) {
                 *peak = peak.max(*score);
             }
-            self.weight[l] = score;
-            self.value[l] = value;
+            *weight = score;
+        }
+        for (values, ov) in self
+            .value
+            .chunks_exact_mut(length)
+            .zip(ov.chunks_exact(width))
+        {
+            for (l, value) in values.iter_mut().enumerate() {
+                *value = ZERO;
+                for (ov, row) in ov.iter().zip(block.tokens.chunks_exact(stride)) {
+                    add_scaled(value, *ov, &row[l]);
+                }
+            }
         }
         for weight in &mut self.weight {
             for (weight, peak) in weight.iter_mut().zip(&peak) {
@@ -64,7 +74,7 @@ impl Scratch {
     }
 }
 
-/// Output of every head at nested prompt lengths, `out [length, head]`.
+/// Output of every head at nested prompt lengths, `out [length, task, head]`.
 ///
 /// `lengths` rise; a shorter prompt is a prefix of a longer one, so one pass of
 /// running sums serves all.
@@ -76,24 +86,29 @@ pub(super) fn head_outputs(
     scratch: &mut Scratch,
     out: &mut [Lane],
 ) {
-    let n_heads = circuits.n_heads();
+    let (n_heads, tasks) = (circuits.n_heads(), circuits.tasks);
     let longest = lengths.last().copied().unwrap_or(0);
     for (h, (kq, ov)) in circuits.heads().enumerate() {
         scratch.attend(kq, ov, block, stride, longest);
         // A prefix far below the peak may underflow to no weight at all.
         let mut total = [f32::MIN_POSITIVE; LANES];
-        let mut sum = ZERO;
+        scratch.sum.clear();
+        scratch.sum.resize(tasks, ZERO);
         let mut seen = 0;
-        for (&length, out) in lengths.iter().zip(out.chunks_exact_mut(n_heads)) {
-            let steps = scratch.weight[seen..length]
-                .iter()
-                .zip(&scratch.value[seen..length]);
-            for (weight, value) in steps {
+        for (&length, out) in lengths.iter().zip(out.chunks_exact_mut(tasks * n_heads)) {
+            let weights = &scratch.weight[seen..length];
+            for weight in weights {
                 add_scaled(&mut total, 1.0, weight);
-                add_product(&mut sum, weight, value);
+            }
+            let values = scratch.value.chunks_exact(longest);
+            let outs = out.chunks_exact_mut(n_heads);
+            for ((sum, values), out) in scratch.sum.iter_mut().zip(values).zip(outs) {
+                for (weight, value) in weights.iter().zip(&values[seen..length]) {
+                    add_product(sum, weight, value);
+                }
+                out[h] = std::array::from_fn(|i| sum[i] / total[i]);
             }
             seen = length;
-            out[h] = std::array::from_fn(|i| sum[i] / total[i]);
         }
     }
 }
@@ -106,40 +121,31 @@ pub(super) fn loss_and_gradient(
     scratch: &mut Scratch,
     grad: &mut Circuits,
 ) -> f64 {
-    let (width, n_heads) = (circuits.width, circuits.n_heads());
+    let (width, tasks, n_heads) = (circuits.width, circuits.tasks, circuits.n_heads());
     scratch.context.resize(n_heads * width, ZERO);
-    scratch.slope.resize(n_heads * width, ZERO);
+    scratch.slope.resize(n_heads * tasks * width, ZERO);
     scratch.kq_sums.clear();
     scratch.kq_sums.resize(n_heads * width * width, ZERO);
     scratch.ov_sums.clear();
-    scratch.ov_sums.resize(n_heads * width, ZERO);
+    scratch.ov_sums.resize(n_heads * tasks * width, ZERO);
 
+    let n = batch.n * tasks;
     let mut loss = 0.0;
     for block in batch.blocks() {
-        let mut error = block.target.map(|target| -target);
+        scratch.error.clear();
+        let labels = block.target.iter().map(|target| target.map(|y| -y));
+        scratch.error.extend(labels);
         for (h, (kq, ov)) in circuits.heads().enumerate() {
             scratch.attend(kq, ov, block, batch.length, batch.length);
-            let output = finish_head(scratch, block, batch.length, h * width);
-            add_scaled(&mut error, 1.0, &output);
+            finish_head(scratch, block, batch.length, h);
         }
-        for error in &mut error[block.used..] {
-            *error = 0.0;
-        }
-        loss += error.iter().map(|e| f64::from(e * e)).sum::<f64>();
-
-        let pull = error.map(|error| 2.0 * error / batch.n as f32);
-        for (sum, context) in scratch.ov_sums.iter_mut().zip(&scratch.context) {
-            add_product(sum, context, &pull);
-        }
-        for (row, slope) in scratch.kq_sums.chunks_exact_mut(width).zip(&scratch.slope) {
-            let mut slope = *slope;
-            for (slope, pull) in slope.iter_mut().zip(&pull) {
-                *slope *= pull;
+        for error in &mut scratch.error {
+            for unused in &mut error[block.used..] {
+                *unused = 0.0;
             }
-            for (sum, x) in row.iter_mut().zip(&block.query[..width - 1]) {
-                add_product(sum, &slope, x);
-            }
+            loss += error.iter().map(|e| f64::from(e * e)).sum::<f64>();
         }
+        pull_back(scratch, block, width, n);
     }
     for (out, sum) in grad.kq.iter_mut().zip(&scratch.kq_sums) {
         *out = sum.iter().sum();
@@ -147,44 +153,92 @@ pub(super) fn loss_and_gradient(
     for (out, sum) in grad.ov.iter_mut().zip(&scratch.ov_sums) {
         *out = sum.iter().sum();
     }
-    loss / batch.n as f64
+    loss / n as f64
 }
 
-/// Normalises the attention, returns the head's output and fills `context` and
-/// `slope` from index `at`.
-fn finish_head(scratch: &mut Scratch, block: Block<'_>, length: usize, at: usize) -> Lane {
+/// Normalises a head's attention, adds its output to `error`, and fills its part
+/// of `context` and `slope`.
+fn finish_head(scratch: &mut Scratch, block: Block<'_>, length: usize, head: usize) {
     let Scratch {
         weight,
         value,
+        error,
         context,
         slope,
         ..
     } = scratch;
-    let (mut total, mut sum) = (ZERO, ZERO);
-    for (weight, value) in weight.iter().zip(value.iter()) {
+    let (tasks, width) = (error.len(), block.query.len());
+    let mut total = ZERO;
+    for weight in weight.iter() {
         add_scaled(&mut total, 1.0, weight);
-        add_product(&mut sum, weight, value);
     }
     let inverse = total.map(f32::recip);
-    let output: Lane = std::array::from_fn(|i| sum[i] * inverse[i]);
-    // d output / d score_l = p_l (value_l - output)
-    for (weight, value) in weight.iter_mut().zip(value.iter_mut()) {
-        for i in 0..weight.len() {
-            weight[i] *= inverse[i];
-            value[i] = weight[i] * (value[i] - output[i]);
+    for weight in weight.iter_mut() {
+        for (weight, inverse) in weight.iter_mut().zip(&inverse) {
+            *weight *= inverse;
         }
     }
-    let rows = block.tokens.chunks_exact(length);
-    for ((context, slope), row) in context[at..].iter_mut().zip(&mut slope[at..]).zip(rows) {
-        let (mut c, mut s) = (ZERO, ZERO);
-        for ((weight, value), x) in weight.iter().zip(value.iter()).zip(row) {
-            add_product(&mut c, weight, x);
-            add_product(&mut s, value, x);
+    let rows = || block.tokens.chunks_exact(length);
+    for (context, row) in context[head * width..].iter_mut().zip(rows()) {
+        *context = ZERO;
+        for (weight, x) in weight.iter().zip(row) {
+            add_product(context, weight, x);
         }
-        *context = c;
-        *slope = s;
     }
-    output
+    let slopes = slope[head * tasks * width..].chunks_exact_mut(width);
+    for ((values, error), slopes) in value.chunks_exact_mut(length).zip(error).zip(slopes) {
+        let mut output = ZERO;
+        for (weight, value) in weight.iter().zip(values.iter()) {
+            add_product(&mut output, weight, value);
+        }
+        add_scaled(error, 1.0, &output);
+        // d output / d score_l = p_l (value_l - output)
+        for (weight, value) in weight.iter().zip(values.iter_mut()) {
+            *value = std::array::from_fn(|i| weight[i] * (value[i] - output[i]));
+        }
+        for (slope, row) in slopes.iter_mut().zip(rows()) {
+            *slope = ZERO;
+            for (value, x) in values.iter().zip(row) {
+                add_product(slope, value, x);
+            }
+        }
+    }
+}
+
+/// Adds a block's share of the gradient of the mean of `n` squared errors.
+fn pull_back(scratch: &mut Scratch, block: Block<'_>, width: usize, n: usize) {
+    let Scratch {
+        error,
+        context,
+        slope,
+        kq_sums,
+        ov_sums,
+        ..
+    } = scratch;
+    let tasks = error.len();
+    for error in error.iter_mut() {
+        *error = error.map(|error| 2.0 * error / n as f32);
+    }
+    let ov = ov_sums.chunks_exact_mut(tasks * width);
+    for (sums, context) in ov.zip(context.chunks_exact(width)) {
+        for (sums, pull) in sums.chunks_exact_mut(width).zip(error.iter()) {
+            for (sum, context) in sums.iter_mut().zip(context) {
+                add_product(sum, context, pull);
+            }
+        }
+    }
+    let kq = kq_sums.chunks_exact_mut(width * width);
+    for (sums, slopes) in kq.zip(slope.chunks_exact(tasks * width)) {
+        for (entry, row) in sums.chunks_exact_mut(width).enumerate() {
+            let mut along = ZERO;
+            for (slopes, pull) in slopes.chunks_exact(width).zip(error.iter()) {
+                add_product(&mut along, &slopes[entry], pull);
+            }
+            for (sum, x) in row.iter_mut().zip(&block.query[..width - tasks]) {
+                add_product(sum, &along, x);
+            }
+        }
+    }
 }
 
 /// `e^x` for `x <= 0` to about 1e-7; written so that the compiler can keep it
@@ -222,18 +276,19 @@ mod tests {
         }
     }
 
-    fn setup(init: Init) -> (Model, Batch) {
+    fn setup(init: Init, tasks: usize) -> (Model, Batch) {
         let settings = Settings {
             d: 3,
             length: 7,
             n_heads: 3,
+            tasks,
             init,
             covariance: 0.3,
             ..Settings::default()
         };
         let model = Model::new(&settings, &mut rng(5, Stream::Init));
         // 13 is not a multiple of the lanes on purpose.
-        let mut batch = Batch::new(13, settings.length, settings.d + 1);
+        let mut batch = Batch::new(13, settings.length, &settings);
         Sampler::new(&settings, rng(5, Stream::Train)).fill(&mut batch);
         (model, batch)
     }
@@ -250,11 +305,11 @@ mod tests {
             .flat_map(|block| (0..block.used).map(move |lane| (block, lane)))
         {
             let query: Vec<f64> = block.query.iter().map(|x| f64::from(x[lane])).collect();
-            let mut output = 0.0;
-            for head in params.chunks(3 * square + width) {
+            let mut outputs = vec![0.0; batch.tasks];
+            for head in params.chunks(head_size(width, batch.tasks)) {
                 let (k, q) = (&head[..square], &head[square..2 * square]);
                 let (v, o) = (&head[2 * square..3 * square], &head[3 * square..]);
-                let (mut total, mut sum) = (0.0, 0.0);
+                let (mut total, mut sums) = (0.0, vec![0.0; batch.tasks]);
                 for l in 0..batch.length {
                     let z: Vec<f64> = (0..width)
                         .map(|i| f64::from(block.tokens[i * batch.length + l][lane]))
@@ -262,21 +317,28 @@ mod tests {
                     let score: f64 = (0..width).map(|e| dot(k, e, &z) * dot(q, e, &query)).sum();
                     let weight = (score / (width as f64).sqrt()).exp();
                     total += weight;
-                    sum += weight * (0..width).map(|e| o[e] * dot(v, e, &z)).sum::<f64>();
+                    let v: Vec<f64> = (0..width).map(|e| dot(v, e, &z)).collect();
+                    for (task, sum) in sums.iter_mut().enumerate() {
+                        *sum += weight * dot(o, task, &v);
+                    }
                 }
-                output += sum / total;
+                for (output, sum) in outputs.iter_mut().zip(sums) {
+                    *output += sum / total;
+                }
             }
-            loss += (output - f64::from(block.target[lane])).powi(2);
+            for (output, target) in outputs.iter().zip(block.target) {
+                loss += (output - f64::from(target[lane])).powi(2);
+            }
         }
-        loss / batch.n as f64
+        loss / (batch.n * batch.tasks) as f64
     }
 
     #[test]
     fn gradients_agree_with_finite_differences_for_every_matrix() {
-        for init in [Init::Default, Init::Opposite] {
-            let (model, batch) = setup(init);
+        for (init, tasks) in [(Init::Default, 1), (Init::Opposite, 1), (Init::Default, 2)] {
+            let (model, batch) = setup(init, tasks);
             let (width, circuits) = (model.width, model.circuits());
-            let mut grad = Circuits::zeros(width, circuits.n_heads());
+            let mut grad = Circuits::zeros(width, tasks, circuits.n_heads());
             let loss = loss_and_gradient(&circuits, &batch, &mut Scratch::default(), &mut grad);
             let mut got = vec![0.0; model.params.len()];
             model.pull_back(&grad, &mut got);
@@ -300,7 +362,7 @@ mod tests {
                     "{i}: {} {expected}",
                     got[i]
                 );
-                let matrix = i % head_size(width) / square;
+                let matrix = i % head_size(width, tasks) / square;
                 largest[matrix] = largest[matrix].max(expected.abs());
             }
             // K, Q, V and O all have something to check.
@@ -310,17 +372,19 @@ mod tests {
 
     #[test]
     fn a_prefix_is_the_same_as_a_shorter_prompt() {
-        let (model, batch) = setup(Init::Default);
-        let circuits = model.circuits();
-        let mut scratch = Scratch::default();
-        let mut nested = vec![ZERO; 2 * circuits.n_heads()];
-        let mut alone = vec![ZERO; circuits.n_heads()];
-        for block in batch.blocks() {
-            head_outputs(&circuits, block, 7, &[4, 7], &mut scratch, &mut nested);
-            head_outputs(&circuits, block, 7, &[4], &mut scratch, &mut alone);
-            for (a, b) in nested.iter().zip(&alone) {
-                for lane in 0..LANES {
-                    assert!((a[lane] - b[lane]).abs() < 1e-6);
+        for tasks in [1, 2] {
+            let (model, batch) = setup(Init::Default, tasks);
+            let circuits = model.circuits();
+            let mut scratch = Scratch::default();
+            let mut nested = vec![ZERO; 2 * tasks * circuits.n_heads()];
+            let mut alone = vec![ZERO; tasks * circuits.n_heads()];
+            for block in batch.blocks() {
+                head_outputs(&circuits, block, 7, &[4, 7], &mut scratch, &mut nested);
+                head_outputs(&circuits, block, 7, &[4], &mut scratch, &mut alone);
+                for (a, b) in nested.iter().zip(&alone) {
+                    for lane in 0..LANES {
+                        assert!((a[lane] - b[lane]).abs() < 1e-6);
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::data::Lane;
 /// Bound on the points of the training curve.
 const CURVE_POINTS: usize = 400;
 
-/// Second moments of head outputs `c_h` and label `y` on the test set.
+/// Second moments of head outputs `c_h` and label `y` of one task on the test set.
 ///
 /// The prediction is a plain sum over heads, so the loss is quadratic in the
 /// heads' scales: `E y^2 - 2 s.E[y c] + s^T E[c c^T] s`. One pass over the test

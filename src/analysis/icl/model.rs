@@ -1,6 +1,6 @@
 //! Parameters of the one-layer attention model and the circuits they multiply to.
 //!
-//! The output depends on a head only through `KQ = K^T Q / sqrt(d + 1)` and
+//! The output depends on a head only through `KQ = K^T Q / sqrt(width)` and
 //! `OV = O V`, so batches are run on these two products and the chain rule back
 //! to the four factors is applied once per step.
 
@@ -12,10 +12,11 @@ use super::{Init, Settings};
 /// Diagonal of `K` and `+-Q` under [`Init::Opposite`].
 const OPPOSITE_SCALE: f32 = 0.1;
 
-/// `K, Q, V [width, width]` and `O [width]` of every head, in one flat vector.
+/// `K, Q, V [width, width]` and `O [task, width]` of every head, in one flat vector.
 #[derive(Clone)]
 pub(super) struct Model {
     pub(super) width: usize,
+    pub(super) tasks: usize,
     pub(super) params: Vec<f32>,
 }
 
@@ -23,9 +24,10 @@ pub(super) struct Model {
 #[derive(Clone)]
 pub(super) struct Circuits {
     pub(super) width: usize,
+    pub(super) tasks: usize,
     /// `[head, key side, query side]`
     pub(super) kq: Vec<f32>,
-    /// `[head, token entry]`
+    /// `[head, task, token entry]`
     pub(super) ov: Vec<f32>,
 }
 
@@ -51,14 +53,14 @@ impl<'a> Factors<'a> {
 
 impl Model {
     pub(super) fn new(settings: &Settings, rng: &mut ChaCha8Rng) -> Self {
-        let width = settings.d + 1;
+        let (width, tasks) = (settings.width(), settings.tasks);
         let square = width * width;
         let bound = (width as f32).sqrt().recip();
-        let mut params: Vec<f32> = (0..settings.n_heads * head_size(width))
+        let mut params: Vec<f32> = (0..settings.n_heads * head_size(width, tasks))
             .map(|_| rng.random_range(-bound..=bound))
             .collect();
         if settings.init == Init::Opposite {
-            for (h, head) in params.chunks_exact_mut(head_size(width)).enumerate() {
+            for (h, head) in params.chunks_exact_mut(head_size(width, tasks)).enumerate() {
                 let sign = if h % 2 == 0 { 1.0 } else { -1.0 };
                 let (k, rest) = head.split_at_mut(square);
                 set_diagonal(k, width, OPPOSITE_SCALE);
@@ -67,19 +69,26 @@ impl Model {
                 // Keys and queries alone do not fix the sign of mu, and a head
                 // that starts with the wrong one turns its omega round instead.
                 let (v, o) = rest.split_at_mut(square);
-                for (o, v) in o.iter_mut().zip(v.chunks_exact(width)) {
-                    *o = sign * v[width - 1];
+                for (task, o) in o.chunks_exact_mut(width).enumerate() {
+                    for (o, v) in o.iter_mut().zip(v.chunks_exact(width)) {
+                        *o = sign * v[settings.d + task];
+                    }
                 }
             }
         }
-        Self { width, params }
+        Self {
+            width,
+            tasks,
+            params,
+        }
     }
 
     pub(super) fn circuits(&self) -> Circuits {
-        let width = self.width;
+        let (width, tasks) = (self.width, self.tasks);
         let scale = (width as f32).sqrt().recip();
-        let mut circuits = Circuits::zeros(width, self.params.len() / head_size(width));
-        let heads = self.params.chunks_exact(head_size(width));
+        let size = head_size(width, tasks);
+        let mut circuits = Circuits::zeros(width, tasks, self.params.len() / size);
+        let heads = self.params.chunks_exact(size);
         for (head, (kq, ov)) in heads.zip(circuits.heads_mut()) {
             let Factors { k, q, v, o } = Factors::of(head, width);
             for (k, q) in k.chunks_exact(width).zip(q.chunks_exact(width)) {
@@ -89,9 +98,11 @@ impl Model {
                     }
                 }
             }
-            for (v, o) in v.chunks_exact(width).zip(o) {
-                for (entry, v) in ov.iter_mut().zip(v) {
-                    *entry += o * v;
+            for (ov, o) in ov.chunks_exact_mut(width).zip(o.chunks_exact(width)) {
+                for (v, o) in v.chunks_exact(width).zip(o) {
+                    for (entry, v) in ov.iter_mut().zip(v) {
+                        *entry += o * v;
+                    }
                 }
             }
         }
@@ -105,8 +116,9 @@ impl Model {
         let square = width * width;
         let scale = (width as f32).sqrt().recip();
         out.fill(0.0);
-        let heads = self.params.chunks_exact(head_size(width));
-        let outs = out.chunks_exact_mut(head_size(width));
+        let size = head_size(width, self.tasks);
+        let heads = self.params.chunks_exact(size);
+        let outs = out.chunks_exact_mut(size);
         for ((head, out), (kq, ov)) in heads.zip(outs).zip(grad.heads()) {
             let Factors { k, q, v, o } = Factors::of(head, width);
             let (dk, rest) = out.split_at_mut(square);
@@ -122,17 +134,20 @@ impl Model {
                         *dq += scale * grad * k;
                     }
                 }
-                for ((dv, v), grad) in dv.iter_mut().zip(v).zip(ov) {
-                    *dv += o[e] * grad;
-                    d_o[e] += v * grad;
+                for (task, ov) in ov.chunks_exact(width).enumerate() {
+                    let at = task * width + e;
+                    for ((dv, v), grad) in dv.iter_mut().zip(v).zip(ov) {
+                        *dv += o[at] * grad;
+                        d_o[at] += v * grad;
+                    }
                 }
             }
         }
     }
 }
 
-pub(super) fn head_size(width: usize) -> usize {
-    3 * width * width + width
+pub(super) fn head_size(width: usize, tasks: usize) -> usize {
+    (3 * width + tasks) * width
 }
 
 fn set_diagonal(matrix: &mut [f32], width: usize, value: f32) {
@@ -143,31 +158,32 @@ fn set_diagonal(matrix: &mut [f32], width: usize, value: f32) {
 }
 
 impl Circuits {
-    pub(super) fn zeros(width: usize, n_heads: usize) -> Self {
+    pub(super) fn zeros(width: usize, tasks: usize, n_heads: usize) -> Self {
         Self {
             width,
+            tasks,
             kq: vec![0.0; n_heads * width * width],
-            ov: vec![0.0; n_heads * width],
+            ov: vec![0.0; n_heads * tasks * width],
         }
     }
 
     pub(super) fn n_heads(&self) -> usize {
-        self.ov.len() / self.width
+        self.ov.len() / (self.tasks * self.width)
     }
 
     /// `(KQ, OV)` of each head.
     pub(super) fn heads(&self) -> impl Iterator<Item = (&[f32], &[f32])> {
-        let width = self.width;
+        let (width, tasks) = (self.width, self.tasks);
         self.kq
             .chunks_exact(width * width)
-            .zip(self.ov.chunks_exact(width))
+            .zip(self.ov.chunks_exact(tasks * width))
     }
 
     fn heads_mut(&mut self) -> impl Iterator<Item = (&mut [f32], &mut [f32])> {
-        let width = self.width;
+        let (width, tasks) = (self.width, self.tasks);
         self.kq
             .chunks_exact_mut(width * width)
-            .zip(self.ov.chunks_exact_mut(width))
+            .zip(self.ov.chunks_exact_mut(tasks * width))
     }
 }
 
@@ -182,7 +198,7 @@ mod tests {
         let mut model = Model::new(&settings, &mut rng(5, Stream::Init));
         let before = model.circuits();
         let square = model.width * model.width;
-        let size = head_size(model.width);
+        let size = head_size(model.width, model.tasks);
         for head in model.params.chunks_exact_mut(size) {
             for value in &mut head[..2 * square] {
                 *value = -*value;

@@ -14,8 +14,9 @@ const BAYES_WORK: usize = 3_000_000;
 /// Least noise variance used in the posterior, to keep it invertible.
 const NOISE_FLOOR: f64 = 1e-10;
 
-/// Risks (mean squared errors against the noisy label) at one prompt length.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Risks (mean squared errors against the noisy label) at one prompt length; of two tasks the mean, each by an estimator
+/// that knows which covariates the task reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Reference {
     pub length: usize,
     /// Posterior mean (ridge with penalty `noise * d`), averaged over drawn
@@ -35,28 +36,39 @@ pub struct Reference {
 /// References at every test length of the settings.
 pub fn references(settings: &Settings) -> Vec<Reference> {
     let lengths = settings.test_lengths();
-    let task = Task::new(settings);
-    let bayes = task.bayes(&lengths);
-    lengths
-        .into_iter()
-        .zip(bayes)
-        .map(|(length, bayes)| {
-            let (gd, gd_eta) = task.one_step(length);
-            let (debiased, debiased_eta) = task.debiased(length);
-            Reference {
-                length,
-                bayes,
-                gd,
-                gd_eta,
-                debiased,
-                debiased_eta,
-                preconditioned: task.preconditioned(length),
-            }
+    let share = 1.0 / settings.tasks as f64;
+    let mut means: Vec<Reference> = lengths
+        .iter()
+        .map(|length| Reference {
+            length: *length,
+            ..Reference::default()
         })
-        .collect()
+        .collect();
+    for task in 0..settings.tasks {
+        let task = Task::new(settings, settings.reads(task).len());
+        for (mean, bayes) in means.iter_mut().zip(task.bayes(&lengths)) {
+            let (gd, gd_eta) = task.one_step(mean.length);
+            let (debiased, debiased_eta) = task.debiased(mean.length);
+            mean.bayes += share * bayes;
+            mean.gd += share * gd;
+            mean.gd_eta += share * gd_eta;
+            mean.debiased += share * debiased;
+            mean.debiased_eta += share * debiased_eta;
+            mean.preconditioned += share * task.preconditioned(mean.length);
+        }
+    }
+    means
 }
 
-/// The data distribution: `x ~ N(0, S)`, `beta ~ N(0, I/d)`, noise variance.
+/// `P` of the best matrix step of a task at the training length, over the covariates that it reads.
+pub(super) fn best_step(settings: &Settings, task: usize) -> Vec<f32> {
+    let task = Task::new(settings, settings.reads(task).len());
+    let step = solution(task.power(settings.length), &task.powers[0], task.d);
+    step.iter().map(|p| (p / task.d as f64) as f32).collect()
+}
+
+/// The data distribution: `x ~ N(0, S)`, `beta ~ N(0, I/d)`, noise variance. Of a task that does not read all covariates
+/// only those that it reads: neighbours, whose covariance has the same form.
 struct Task {
     d: usize,
     rho: f64,
@@ -66,8 +78,7 @@ struct Task {
 }
 
 impl Task {
-    fn new(settings: &Settings) -> Self {
-        let d = settings.d;
+    fn new(settings: &Settings, d: usize) -> Self {
         let rho = settings.covariance;
         let s = covariance(d, rho);
         let s2 = product(&s, &s, d);
@@ -101,13 +112,20 @@ impl Task {
         (self.label_power() - eta * gain, eta)
     }
 
+    /// `E[a a^T]`, `[d, d]`; see [`Self::one_step`].
+    fn power(&self, length: usize) -> Vec<f64> {
+        let (d, n) = (self.d as f64, length as f64);
+        let [s, s2, _] = &self.powers;
+        let terms = s.iter().zip(s2);
+        let terms = terms.map(|(s, s2)| self.label_power() * s / n + (1.0 + 1.0 / n) * s2 / d);
+        terms.collect()
+    }
+
     /// Risk of the best matrix step, `P = E[a a^T]^-1 S / d`.
     fn preconditioned(&self, length: usize) -> f64 {
-        let (d, n) = (self.d as f64, length as f64);
-        let [s, s2, s3] = &self.powers;
-        let power = s.iter().zip(s2);
-        let power = power.map(|(s, s2)| self.label_power() * s / n + (1.0 + 1.0 / n) * s2 / d);
-        self.label_power() - trace_of_solution(power.collect(), s3, self.d) / (d * d)
+        let d = self.d as f64;
+        let power = self.power(length);
+        self.label_power() - trace_of_solution(power, &self.powers[2], self.d) / (d * d)
     }
 
     /// Centring `L` Gaussian examples leaves the sum of `L - 1` independent ones,
@@ -175,8 +193,8 @@ fn product(a: &[f64], b: &[f64], n: usize) -> Vec<f64> {
         .collect()
 }
 
-/// `tr(A^-1 S)` for a positive definite `A`, by elimination without pivoting.
-fn trace_of_solution(mut a: Vec<f64>, s: &[f64], n: usize) -> f64 {
+/// `A^-1 S` for a positive definite `A`, by elimination without pivoting.
+fn solution(mut a: Vec<f64>, s: &[f64], n: usize) -> Vec<f64> {
     let mut right = s.to_vec();
     for k in 0..n {
         let pivot = a[k * n + k];
@@ -188,7 +206,16 @@ fn trace_of_solution(mut a: Vec<f64>, s: &[f64], n: usize) -> f64 {
             }
         }
     }
-    (0..n).map(|k| right[k * n + k] / a[k * n + k]).sum()
+    for (k, row) in right.chunks_exact_mut(n).enumerate() {
+        for value in row {
+            *value /= a[k * n + k];
+        }
+    }
+    right
+}
+
+fn trace_of_solution(a: Vec<f64>, s: &[f64], n: usize) -> f64 {
+    solution(a, s, n).iter().step_by(n + 1).sum()
 }
 
 #[cfg(test)]
@@ -221,7 +248,7 @@ mod tests {
     /// `(1/L sum (y - center) x.x_q, y_q)` of drawn prompts.
     fn sampled(settings: &Settings, debias: bool) -> Vec<(f64, f64)> {
         let length = settings.length;
-        let mut batch = Batch::new(8000, length, settings.d + 1);
+        let mut batch = Batch::new(8000, length, settings);
         Sampler::new(settings, rng(3, Stream::Train)).fill(&mut batch);
         let mut pairs = Vec::new();
         for block in batch.blocks() {
@@ -236,7 +263,7 @@ mod tests {
                         .sum();
                     sum += (at(settings.d, l) - center) * dot;
                 }
-                pairs.push((sum / length as f64, f64::from(block.target[lane])));
+                pairs.push((sum / length as f64, f64::from(block.target[0][lane])));
             }
         }
         pairs
@@ -261,7 +288,7 @@ mod tests {
                 covariance,
                 ..Settings::default()
             };
-            let task = Task::new(&settings);
+            let task = Task::new(&settings, d);
             for (debias, (risk, eta)) in [
                 (false, task.one_step(length)),
                 (true, task.debiased(length)),
@@ -299,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_preconditioner_helps_only_correlated_covariates() {
-        let isotropic = Task::new(&Settings::default());
+        let isotropic = Task::new(&Settings::default(), 5);
         assert!((isotropic.preconditioned(40) - isotropic.one_step(40).0).abs() < 1e-12);
         let correlated = Settings {
             covariance: 0.6,
@@ -308,6 +335,62 @@ mod tests {
         for r in references(&correlated) {
             assert!(r.preconditioned < 0.8 * r.gd, "{r:?}");
             assert!(r.bayes < r.preconditioned && r.gd < r.debiased, "{r:?}");
+        }
+    }
+
+    #[test]
+    fn the_best_step_is_a_minimum() {
+        let settings = Settings {
+            d: 3,
+            length: 8,
+            covariance: 0.7,
+            ..Settings::default()
+        };
+        let task = Task::new(&settings, 3);
+        // E y^2 - 2 tr(P^T S^2)/d + tr(P^T E[a a^T] P S)
+        let risk = |p: &[f64]| -> f64 {
+            let along: f64 = p.iter().zip(&task.powers[1]).map(|(p, s2)| p * s2).sum();
+            let mapped = product(&product(&task.power(8), p, 3), &task.powers[0], 3);
+            let squared: f64 = p.iter().zip(&mapped).map(|(p, m)| p * m).sum();
+            task.label_power() - 2.0 * along / 3.0 + squared
+        };
+        let best: Vec<f64> = best_step(&settings, 0)
+            .iter()
+            .map(|p| f64::from(*p))
+            .collect();
+        let least = risk(&best);
+        assert!((least - task.preconditioned(8)).abs() < 1e-9);
+        for i in 0..9 {
+            for h in [-0.05, 0.05] {
+                let mut other = best.clone();
+                other[i] += h;
+                assert!(risk(&other) > least, "{i}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_tasks_have_the_mean_of_their_references() {
+        let two = Settings {
+            tasks: 2,
+            ..Settings::default()
+        };
+        let of = |d| {
+            let settings = Settings {
+                d,
+                ..Settings::default()
+            };
+            references(&settings)
+        };
+        for ((two, a), b) in references(&two).iter().zip(of(3)).zip(of(4)) {
+            assert_eq!(two.length, a.length);
+            for (mean, a, b) in [
+                (two.bayes, a.bayes, b.bayes),
+                (two.gd, a.gd, b.gd),
+                (two.debiased, a.debiased, b.debiased),
+            ] {
+                assert!((mean - f64::midpoint(a, b)).abs() < 1e-12);
+            }
         }
     }
 }

@@ -35,23 +35,23 @@ pub struct Trainer {
     curve: Curve,
     test_sequences: usize,
     test: OnceLock<Batch>,
-    /// One entry per test length; emptied by every step.
-    moments: OnceLock<Vec<Moments>>,
+    /// `[test length][task]`; emptied by every step.
+    moments: OnceLock<Vec<Vec<Moments>>>,
     references: OnceLock<Vec<Reference>>,
 }
 
 impl Trainer {
     pub fn new(settings: Settings) -> Result<Self, IclError> {
         settings.validate()?;
-        let width = settings.d + 1;
+        let width = settings.width();
         let model = Model::new(&settings, &mut rng(settings.seed, Stream::Init));
         let numbers = width * 4 * settings.length;
         Ok(Self {
             optimizer: Adam::new(model.params.len()),
             sampler: Sampler::new(&settings, rng(settings.seed, Stream::Train)),
-            batch: Batch::new(settings.batch, settings.length, width),
+            batch: Batch::new(settings.batch, settings.length, &settings),
             scratch: Scratch::default(),
-            grad: Circuits::zeros(width, settings.n_heads),
+            grad: Circuits::zeros(width, settings.tasks, settings.n_heads),
             step: 0,
             curve: Curve::default(),
             test_sequences: (TEST_NUMBERS / numbers).clamp(256, TEST_SEQUENCES),
@@ -131,32 +131,41 @@ impl Trainer {
     /// Of two edits to one head the later counts; an edit to a head the model
     /// does not have is without effect. Costs nothing between two steps.
     pub fn loss_with(&self, edits: &[HeadEdit]) -> f64 {
-        let scales = self.scales(edits);
-        self.moments()[1].loss(&scales)
+        self.test_with(1, edits).loss
+    }
+
+    /// The same of each task.
+    pub fn task_losses_with(&self, edits: &[HeadEdit]) -> Vec<f64> {
+        self.test_with(1, edits).of_task
     }
 
     /// Test loss at every test length with some heads scaled.
     pub fn length_tests_with(&self, edits: &[HeadEdit]) -> Vec<LengthTest> {
+        let lengths = 0..self.settings.test_lengths().len();
+        lengths.map(|at| self.test_with(at, edits)).collect()
+    }
+
+    /// At one of the test lengths, by its place among them.
+    fn test_with(&self, at: usize, edits: &[HeadEdit]) -> LengthTest {
         let scales = self.scales(edits);
-        self.settings
-            .test_lengths()
-            .into_iter()
-            .zip(self.moments())
-            .map(|(length, moments)| LengthTest {
-                length,
-                loss: moments.loss(&scales),
-            })
-            .collect()
+        let moments = self.moments()[at].iter();
+        let of_task: Vec<f64> = moments.map(|moments| moments.loss(&scales)).collect();
+        LengthTest {
+            length: self.settings.test_lengths()[at],
+            loss: of_task.iter().sum::<f64>() / of_task.len() as f64,
+            of_task,
+        }
     }
 
     pub fn report(&self) -> Report {
         let heads = self.heads();
+        let tasks = 0..self.settings.tasks;
         Report {
             settings: self.settings.clone(),
             step: self.step,
             losses: self.curve.points(),
-            zero_sum: zero_sum(&heads),
-            eta: eta(&heads),
+            zero_sum: tasks.clone().map(|task| zero_sum(&heads, task)).collect(),
+            eta: tasks.map(|task| eta(&heads, task)).collect(),
             heads,
             test: self.length_tests_with(&[]),
             references: self
@@ -169,9 +178,11 @@ impl Trainer {
     /// The heads alone: cheap enough for every frame of an animation.
     pub fn heads(&self) -> Vec<HeadReport> {
         let circuits = self.model.circuits();
+        let tasks = 0..self.settings.tasks;
+        let reads: Vec<_> = tasks.map(|task| self.settings.reads(task)).collect();
         let mut heads: Vec<HeadReport> = circuits
             .heads()
-            .map(|(kq, ov)| head_report(kq, ov))
+            .map(|(kq, ov)| head_report(kq, ov, &reads))
             .collect();
         mark_active(&mut heads);
         heads
@@ -187,27 +198,27 @@ impl Trainer {
         scales
     }
 
-    fn moments(&self) -> &[Moments] {
+    fn moments(&self) -> &[Vec<Moments>] {
         self.moments.get_or_init(|| self.measure())
     }
 
     fn test(&self) -> &Batch {
         self.test.get_or_init(|| {
             let settings = &self.settings;
-            let mut batch = Batch::new(self.test_sequences, 4 * settings.length, settings.d + 1);
+            let mut batch = Batch::new(self.test_sequences, 4 * settings.length, settings);
             Sampler::new(settings, rng(TEST_SEED, Stream::Test)).fill(&mut batch);
             batch
         })
     }
 
-    fn measure(&self) -> Vec<Moments> {
+    fn measure(&self) -> Vec<Vec<Moments>> {
         let lengths = self.settings.test_lengths();
-        let n_heads = self.settings.n_heads;
+        let Settings { n_heads, tasks, .. } = self.settings;
         let test = self.test();
         let circuits = self.model.circuits();
         let mut scratch = Scratch::default();
-        let mut outputs = vec![ZERO; lengths.len() * n_heads];
-        let mut moments = vec![Moments::new(n_heads); lengths.len()];
+        let mut outputs = vec![ZERO; lengths.len() * tasks * n_heads];
+        let mut moments = vec![Moments::new(n_heads); lengths.len() * tasks];
         for block in test.blocks() {
             head_outputs(
                 &circuits,
@@ -217,14 +228,15 @@ impl Trainer {
                 &mut scratch,
                 &mut outputs,
             );
-            for (moments, outputs) in moments.iter_mut().zip(outputs.chunks_exact(n_heads)) {
-                moments.add(outputs, block.signal, block.used);
+            let of_task = moments.iter_mut().zip(outputs.chunks_exact(n_heads));
+            for ((moments, outputs), signal) in of_task.zip(block.signal.iter().cycle()) {
+                moments.add(outputs, signal, block.used);
             }
         }
         for moments in &mut moments {
             moments.finish(test.n, self.settings.noise);
         }
-        moments
+        moments.chunks_exact(tasks).map(<[_]>::to_vec).collect()
     }
 }
 
@@ -296,7 +308,14 @@ mod tests {
 
     #[test]
     fn head_edits_match_a_model_with_scaled_output_matrices() {
-        let mut trainer = small(tiny());
+        for tasks in [1, 2] {
+            check_edits(Settings { tasks, ..tiny() });
+        }
+    }
+
+    fn check_edits(settings: Settings) {
+        let outputs = settings.tasks * settings.width();
+        let mut trainer = small(settings);
         trainer.advance(30);
         assert_eq!(trainer.loss().to_bits(), trainer.loss_with(&[]).to_bits());
         let edits = [
@@ -315,7 +334,7 @@ mod tests {
         let head = scaled.model.params.len() / 2;
         for (h, edit) in edits.iter().enumerate() {
             let end = (h + 1) * head;
-            for o in &mut scaled.model.params[end - 3..end] {
+            for o in &mut scaled.model.params[end - outputs..end] {
                 *o *= edit.scale;
             }
         }
@@ -329,6 +348,10 @@ mod tests {
             trainer.length_tests_with(&edits)[1].loss.to_bits(),
             got.to_bits()
         );
+        let of_task = trainer.task_losses_with(&edits);
+        assert_eq!(of_task.len(), trainer.settings().tasks);
+        let mean = of_task.iter().sum::<f64>() / of_task.len() as f64;
+        assert!((mean - got).abs() < 1e-12);
         // Later edits win, unknown heads are without effect.
         let again = [
             edits[1],
@@ -352,6 +375,7 @@ mod tests {
         .unwrap();
         let off = [0, 1].map(|head| HeadEdit { head, scale: 0.0 });
         for test in trainer.length_tests_with(&off) {
+            assert_eq!(test.of_task, [test.loss]);
             // 16k draws of a product of two normals: standard error 0.022.
             assert!((test.loss - 1.1).abs() < 0.07, "{test:?}");
         }
@@ -376,5 +400,27 @@ mod tests {
         assert!((report.test[1].loss - trainer.loss()).abs() < 1e-12);
         let order = by_omega(&report);
         assert!(report.heads[order[0]].omega >= report.heads[order[1]].omega);
+    }
+
+    #[test]
+    fn two_tasks_are_learned_each() {
+        let mut trainer = small(Settings {
+            length: 16,
+            n_heads: 8,
+            batch: 32,
+            tasks: 2,
+            ..tiny()
+        });
+        let before = trainer.task_losses_with(&[]);
+        trainer.advance(usize::MAX);
+        let after = trainer.task_losses_with(&[]);
+        for (before, after) in before.iter().zip(&after) {
+            assert!(*after < 0.8 * before, "{before} {after}");
+        }
+        let report = trainer.report();
+        assert_eq!(report.heads[0].kq.len(), 16);
+        assert_eq!(report.heads[0].ov.len(), 8);
+        assert_eq!((report.eta.len(), report.zero_sum.len()), (2, 2));
+        assert!(report.eta.iter().all(|eta| *eta > 0.0), "{:?}", report.eta);
     }
 }

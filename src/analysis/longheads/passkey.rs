@@ -1,5 +1,6 @@
 //! The field's test of long prompts: a number hidden in filler.
 
+use crate::analysis::cases::Whole;
 use crate::analysis::{AnalysisError, Case};
 use crate::experiment::RunSpec;
 use crate::model::Model;
@@ -8,7 +9,8 @@ use crate::prompt::BosRule;
 const FILLER: &str =
     " The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again.";
 
-/// A pass key in `n_tokens` tokens of filler, to be found: the field's test of long prompts. `depth` is where, from 0 to 1.
+/// A pass key in `n_tokens` tokens of filler (at most the context), to be found. `depth` is where, from 0 to 1. Its place
+/// is the case's span `needle`, its tokens the case's whole answer.
 pub fn passkey(
     model: &Model,
     n_tokens: usize,
@@ -75,7 +77,10 @@ pub fn passkey(
             folder: None,
         },
         answers: answer.first().copied().into_iter().collect(),
-        wrong: vec![],
+        whole: Whole {
+            right: vec![answer],
+            wrong: vec![],
+        },
         spans: vec![("needle".into(), span)],
         ..Case::default()
     })

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Choice, Selection, Settings};
-use crate::analysis::{
-    AnalysisError, Case, Cell, Grid, HeadScores, Progress, Report, Scale, Table,
-};
+use super::attend::Chunked;
+use super::select::{By, chunks_of};
+use super::{Choice, Selection, Sizes};
+use crate::analysis::{AnalysisError, Case, Cell, Grid, HeadScores, Report, Scale, Table};
 use crate::edit::{Edit, Op, Target};
 use crate::experiment::engine::Engine;
 use crate::experiment::{Reading, Readout};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::spec::Head;
+use crate::model::spec::{Head, ModelSpec};
 
 /// Letters of a chunk in tables.
 const SHOWN: usize = 60;
@@ -26,7 +26,7 @@ pub(super) fn describe(
     report: &mut Report,
     model: &Model,
     case: &Case,
-    settings: &Settings,
+    sizes: Sizes,
     selections: &[Selection],
 ) {
     let spec = &model.spec;
@@ -41,13 +41,7 @@ pub(super) fn describe(
     let query = case.spec.position;
     let gold = GOLD.into_iter().find(|name| !case.span(name).is_empty());
     if let Some(name) = gold {
-        let mut chunks: Vec<usize> = case
-            .span(name)
-            .iter()
-            .filter(|at| **at <= query)
-            .map(|at| at / settings.chunk)
-            .collect();
-        chunks.dedup();
+        let chunks = chunks_of(case.span(name), query, sizes);
         let about = format!("share of the chunks of `{name}` that the head selects");
         let found = HeadScores::of_heads("finds_place", &about, Scale::Share, shape, |head| {
             let choices = &of(head).choices;
@@ -58,7 +52,7 @@ pub(super) fn describe(
         let names: Vec<String> = chunks.iter().map(usize::to_string).collect();
         report.note(format!("`{name}` lies in the chunks {}", names.join(", ")));
     }
-    let n_chunks = query / settings.chunk + 1;
+    let n_chunks = query / sizes.chunk + 1;
     let columns: Vec<String> = (0..n_chunks).map(|chunk| chunk.to_string()).collect();
     report.grids.push(Grid {
         name: "chunk scores".into(),
@@ -75,7 +69,7 @@ pub(super) fn describe(
         // A partial chunk has no representation.
         values: selections
             .iter()
-            .flat_map(|s| s.scores.iter().map(|x| Some(*x as f32)).chain([None]))
+            .flat_map(|s| s.scores.iter().copied().map(Some).chain([None]))
             .collect(),
         texts: selections
             .iter()
@@ -101,8 +95,8 @@ pub(super) fn describe(
         texts: vec![],
     });
     let rows = (0..n_chunks).map(|chunk| {
-        let start = chunk * settings.chunk;
-        let end = (start + settings.chunk).min(query + 1);
+        let start = chunk * sizes.chunk;
+        let end = (start + sizes.chunk).min(query + 1);
         let ids = &case.spec.ids[start..end];
         let text: String = ids.iter().map(|id| model.token_text(*id)).collect();
         let shown: String = text.replace('\n', "⏎").chars().take(SHOWN).collect();
@@ -123,14 +117,14 @@ pub(super) fn describe(
     });
 }
 
-/// The next token with all chunks, and with each head's selection alone.
+/// The next token of plain attention; with each head's selection alone, at the positions that it has; and of the method.
 pub(super) fn compare(
     engine: &mut Engine,
     case: &Case,
-    settings: &Settings,
+    sizes: Sizes,
     selections: &[Selection],
     report: &mut Report,
-    progress: &mut dyn Progress,
+    go_on: &mut dyn FnMut(f32) -> bool,
 ) -> Result<(), AnalysisError> {
     let model = Arc::clone(engine.model());
     let spec = &model.spec;
@@ -139,26 +133,27 @@ pub(super) fn compare(
         return Ok(());
     }
     let query = case.spec.position;
+    let mut names = vec!["plain"];
+    let mut variants = vec![vec![]];
     if spec.n_heads * query > MOST_EDGES {
         report.note(format!(
-            "answers were not compared: {} heads times {query} keys of a layer are more than {MOST_EDGES}",
+            "selected chunks at old positions were left out: {} heads times {query} keys of a layer are more than \
+             {MOST_EDGES}",
             spec.n_heads
         ));
-        return Ok(());
+    } else {
+        names.push("selected chunks, old positions");
+        variants.push(knockouts(spec, sizes, query, selections));
     }
-    let mut edits = vec![];
-    for (i, selection) in selections.iter().enumerate() {
-        let head = HeadId::new(i / spec.n_heads, i % spec.n_heads);
-        let seen = spec.masks[head.layer].keys(query, query + 1);
-        let gone = seen.filter(|key| selection.choices[key / settings.chunk] == Choice::No);
-        let edge = |key| Edit::new(Target::Edge { head, query, key }, Op::Knockout);
-        edits.extend(gone.map(edge));
-    }
-    let go_on = &mut |f: f32| progress.at(0.9 + 0.1 * f, None);
-    let logits = engine.sweep(&case.spec, &[vec![], edits], Reading::default(), go_on)?;
+    names.push("LongHeads: selected chunks, new positions");
+    let mut logits = engine.sweep(&case.spec, &variants, Reading::default(), &mut |f| {
+        go_on(0.5 * f)
+    })?;
+    let mut hears = |layers: usize| go_on(0.5 + 0.5 * layers as f32 / spec.n_layers as f32);
+    let mut chunked = Chunked::new(spec, (sizes, By::Scores), query, &mut hears);
+    logits.push(engine.run_attending(&case.spec, &mut chunked)?);
     let right = case.answers.first().copied();
-    let rows = ["all chunks", "selected chunks"].into_iter().zip(&logits);
-    let rows = rows.map(|(name, logits)| {
+    let rows = names.into_iter().zip(&logits).map(|(name, logits)| {
         let readout = Readout::new(logits);
         let top = readout.top(1);
         let first = top.first();
@@ -175,14 +170,27 @@ pub(super) fn compare(
     });
     report.tables.push(Table {
         name: "next token".into(),
-        columns: ["reads", "likeliest", "prob", "prob of the answer"]
+        columns: ["attention", "likeliest", "prob", "prob of the answer"]
             .map(str::to_owned)
             .into(),
         rows: rows.collect(),
     });
     report.note(
-        "answers: the selection is that of the plain run, for the read position alone; other keys are taken away, and \
-         positions stay as they are (the method itself counts the selected chunks anew)",
+        "answers: at old positions the plain run's selection for the read position takes the other keys away from that \
+         query alone; LongHeads selects for every query, by what its own pass holds, and counts positions anew",
     );
     Ok(())
+}
+
+/// Edits that take away what the heads do not select.
+fn knockouts(spec: &ModelSpec, sizes: Sizes, query: usize, selections: &[Selection]) -> Vec<Edit> {
+    let mut edits = vec![];
+    for (i, selection) in selections.iter().enumerate() {
+        let head = HeadId::new(i / spec.n_heads, i % spec.n_heads);
+        let seen = spec.masks[head.layer].keys(query, query + 1);
+        let gone = seen.filter(|key| selection.choices[key / sizes.chunk] == Choice::No);
+        let edge = |key| Edit::new(Target::Edge { head, query, key }, Op::Knockout);
+        edits.extend(gone.map(edge));
+    }
+    edits
 }

@@ -3,16 +3,16 @@
 
 use crate::analysis::attribution::{Summands, summands};
 use crate::analysis::{AnalysisError, Case, Cell, HeadScores, Report, Table};
-use crate::edit::{Edit, Op, Positions, Target};
+use crate::edit::{Edit, Op};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::{Reading, RunSpec};
 use crate::ids::HeadId;
 use crate::model::site::{Part, Site};
 
-use super::sweep::scaled;
+use super::scaling::{By, Group, Scaling, edges};
 use super::{Settings, map_of, table};
 
-/// What z is multiplied by to see which heads move the answer.
+/// The factors by which is seen which heads move the answer.
 const PROBES: [f64; 2] = [0.0, 3.0];
 
 /// Means over prompts, `[layer, head]` each.
@@ -20,7 +20,7 @@ pub(super) struct Maps {
     n_heads: usize,
     /// What each head adds to in-context minus memorised; `None` where logits are no sum.
     pub(super) attribution: Option<Vec<f32>>,
-    /// The change of the difference when z is multiplied by each of [`PROBES`]; `None` where that is not asked for.
+    /// The change of the difference when each head is scaled by each of [`PROBES`]; `None` where that is not asked for.
     effects: Option<[Vec<f32>; 2]>,
     /// The change when the read position's row cannot see the stated answer; blank where no prompt names its place.
     cut: Vec<Option<f32>>,
@@ -71,7 +71,13 @@ impl Maps {
             }
             let mut variants = vec![vec![]];
             for alpha in PROBES.into_iter().filter(|_| probes) {
-                variants.extend(heads.iter().map(|head| scaled(*head, alpha)));
+                variants.extend(heads.iter().map(|head| {
+                    let scaling = Scaling {
+                        group: Group::new(vec![*head]),
+                        factor: alpha,
+                    };
+                    scaling.edits(settings.by, case, &spec.masks)
+                }));
             }
             let cuts: Vec<Option<Vec<Edit>>> = heads
                 .iter()
@@ -139,17 +145,26 @@ impl Maps {
         map.get(head.layer * self.n_heads + head.head).copied()
     }
 
-    /// A head's attribution and its two effects.
-    pub(super) fn cells(&self, head: HeadId) -> [Cell; 3] {
-        let i = head.layer * self.n_heads + head.head;
+    /// What heads add together.
+    pub(super) fn attribution_of_group(&self, group: &Group) -> Option<f32> {
+        let heads = group.heads().iter();
+        heads.map(|head| self.attribution_of(*head)).sum()
+    }
+
+    /// A group's attribution and its two effects, which are known of single heads.
+    pub(super) fn cells(&self, group: &Group) -> [Cell; 3] {
+        let effect = |probe: usize| {
+            let (maps, head) = self.effects.as_ref().zip(group.single())?;
+            Some(maps[probe][head.layer * self.n_heads + head.head])
+        };
         [
-            self.attribution_of(head).into(),
-            self.effects.as_ref().map(|maps| maps[0][i]).into(),
-            self.effects.as_ref().map(|maps| maps[1][i]).into(),
+            self.attribution_of_group(group).into(),
+            effect(0).into(),
+            effect(1).into(),
         ]
     }
 
-    pub(super) fn report(&self, report: &mut Report, shape: (usize, usize)) {
+    pub(super) fn report(&self, report: &mut Report, shape: (usize, usize), by: By) {
         let some = |map: &[f32]| map.iter().copied().map(Some).collect::<Vec<_>>();
         let mut add = |name: &str, about: &str, values: &[Option<f32>]| {
             let map: HeadScores = map_of(name, about, shape, values);
@@ -161,44 +176,32 @@ impl Maps {
             add("attribution", about, &some(map));
         }
         if let Some([off, tripled]) = &self.effects {
-            let about = "change of in-context minus memorised when z is multiplied by 0";
-            add("effect_off", about, &some(off));
-            let about = "change of in-context minus memorised when z is multiplied by 3";
-            add("effect_tripled", about, &some(tripled));
+            let about = |factor: f64| {
+                let what = by.what();
+                format!(
+                    "change of in-context minus memorised when {what} is multiplied by {factor}"
+                )
+            };
+            add("effect_off", &about(PROBES[0]), &some(off));
+            add("effect_tripled", &about(PROBES[1]), &some(tripled));
         }
         if self.cut.iter().any(Option::is_some) {
-            let about = "change of in-context minus memorised when the head's last row cannot see the stated answer";
+            let about = "change of in-context minus memorised when the head's last row cannot see the stated answer: the weight, \
+                         not the score, times 0";
             add("cut", about, &self.cut);
         }
         report.tables.extend(self.parts.clone());
         report.notes.extend(self.notes.iter().cloned());
-        report.note(
-            "Ortu et al. 2024 multiply, in the last row, the score of the stated answer's place by a factor before the \
-             softmax: there is no such edit. `cut` is the one case that edits have: the weight times 0, renormalised",
-        );
     }
 }
 
 /// The read position's row without the stated answer's place; `None` where the head does not see it anyway.
 fn cut_off(case: &Case, head: HeadId, mask: crate::mask::Mask) -> Option<Vec<Edit>> {
-    let query = case.spec.position;
-    let seen = case
-        .span("object")
-        .iter()
-        .filter(|key| mask.sees(query, **key));
-    let edits: Vec<Edit> = seen
-        .map(|key| Edit {
-            target: Target::Edge {
-                head,
-                query,
-                key: *key,
-            },
-            op: Op::Knockout,
-            at: Positions::All,
-        })
+    let edits: Vec<Edit> = edges(case, head, mask)
+        .map(|edge| Edit::new(edge, Op::Knockout))
         .collect();
     // A row keeps a key, or there is nothing to renormalise.
-    let n_keys = mask.keys(query, case.spec.ids.len()).len();
+    let n_keys = mask.keys(case.spec.position, case.spec.ids.len()).len();
     (!edits.is_empty() && edits.len() < n_keys).then_some(edits)
 }
 

@@ -5,114 +5,47 @@
 //! (memorised) one. The heads' attribution of their logit difference names candidates, and so does, beyond the paper, the
 //! total effect of scaling each; each candidate's z is then multiplied by every factor at all positions.
 //!
+//! Ortu et al. 2024 (arXiv 2402.11655, "Redefine: …") multiply instead, for one or more heads together, the score of the last
+//! query on the stated answer before the softmax ([`By::Attention`]): GPT-2's heads that speak for the fact do so the more,
+//! the more they attend to what they suppress. Without heads by name, two are scaled together beside each candidate alone:
+//! those with the most negative attribution, and those whose scaling lowers the difference most. These need not be the same:
+//! a head may speak for the fact by what it reads elsewhere, and copy the stated answer once it is made to attend to it.
+//!
 //! Three heads are reported on: the two that the paper names, with the most positive and the most negative attribution, and
 //! the one with the best rate. Factors and the third head are chosen on one part of the prompts and reported on the other.
 //! Of equal rates a head's factor nearest 1 wins; of heads the larger mean logit difference. The published 10 % for choosing
 //! would be two of twenty prompts: half is the default. The specification fixes no rule for candidates: several heads from
 //! either end of both maps.
 
+mod evaluate;
 mod known;
 mod maps;
 mod rates;
+mod scaling;
+mod settings;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
-use crate::analysis::field::{Field, Value};
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::analysis::{
-    AnalysisError, Case, Cell, HeadScores, Progress, Report, Scale, Table, controls, step,
+    AnalysisError, Case, Cell, HeadScores, Progress, Report, Scale, Table, step,
 };
-use crate::edit::Edit;
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
 
+pub use scaling::By;
+pub use settings::Settings;
+
+use evaluate::evaluate;
 use known::{Known, known};
 use maps::Maps;
 use rates::rates;
-use sweep::{Swept, candidates, evaluate, grids, heads_table, scaled};
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Share of the prompts on which heads and factors are chosen; the others are reported on.
-    pub development: f64,
-    /// What z is multiplied by.
-    pub alphas: Vec<f64>,
-    /// The heads that are scaled; none: candidates by attribution and by effect.
-    pub heads: Vec<HeadId>,
-    /// How many candidates either end of either map gives.
-    pub candidates: usize,
-    /// Candidates by total effect too, which costs two runs a head and prompt; without, by attribution alone.
-    pub by_effect: bool,
-    /// Leaves out prompts whose remembered answer the model does not give when it is asked without the statement.
-    pub known_only: bool,
-    /// Attribution as z W_O · W_U, without the final norm, as the paper has it.
-    pub raw: bool,
-    /// Random heads that are scaled by the chosen factors.
-    pub draws: usize,
-    pub seed: u64,
-}
-
-impl Settings {
-    pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
-            Field::new(
-                "heads",
-                "Heads that are scaled; none: chosen on the development half",
-                Value::Heads(&mut self.heads),
-            ),
-            Field::new(
-                "development",
-                "Share of the prompts that heads and factors are chosen on",
-                Value::Number(&mut self.development, 0.1..=0.9),
-            ),
-            Field::new(
-                "candidates",
-                "Heads of each sign that are tried",
-                Value::Count(&mut self.candidates, 1..=100),
-            ),
-            Field::new(
-                "by-effect",
-                "Candidates by the effect of scaling, not by attribution alone",
-                Value::Flag(&mut self.by_effect),
-            ),
-            Field::new(
-                "known-only",
-                "Only prompts whose fact the model knows",
-                Value::Flag(&mut self.known_only),
-            ),
-            Field::new(
-                "draws",
-                "Random heads that the best is compared with",
-                Value::Count(&mut self.draws, 5..=200),
-            ),
-            Field::new(
-                "seed",
-                "Seed of the split and the draws",
-                Value::Seed(&mut self.seed),
-            ),
-        ]
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            development: 0.5,
-            alphas: (-20..=20).map(|half| f64::from(half) / 2.0).collect(),
-            heads: vec![],
-            candidates: 4,
-            by_effect: true,
-            known_only: true,
-            raw: false,
-            draws: controls::DRAWS,
-            seed: 0,
-        }
-    }
-}
+use scaling::Scaling;
+use sweep::{Swept, candidates, grids, heads_table};
 
 /// The prompts, split.
 struct Split<'a> {
@@ -131,10 +64,12 @@ pub fn memory(
     let model = std::sync::Arc::clone(engine.model());
     let shape = (model.spec.n_layers, model.spec.n_heads);
     check(cases, settings, shape)?;
+    let factors = settings.read_factors()?;
     let mut report = Report::new("memory")
-        .with("development", settings.development)
-        .with("alphas", settings.alphas.clone())
+        .with("by", settings.by.name())
         .with("heads", names(&settings.heads))
+        .with("factors", factors.clone())
+        .with("development", settings.development)
         .with("candidates", settings.candidates)
         .with("by_effect", settings.by_effect)
         .with("known_only", settings.known_only)
@@ -143,6 +78,7 @@ pub fn memory(
         .with("seed", settings.seed);
     let asked = known(engine, cases, settings, &mut part(progress, 0.0, 0.1))?;
     let kept = keep(cases, &asked, settings, &mut report)?;
+    let kept = placed(kept, settings.by, &mut report)?;
     let split = split(&kept, settings);
     let (n_development, n_evaluation) = (split.development.len(), split.evaluation.len());
     report.settings.push(("prompts", kept.len().into()));
@@ -155,9 +91,9 @@ pub fn memory(
         settings,
         &mut part(progress, 0.1, 0.3),
     )?;
-    maps.report(&mut report, shape);
-    let heads = candidates(&maps, settings, shape);
-    if heads.is_empty() {
+    maps.report(&mut report, shape, settings.by);
+    let candidates = candidates(&maps, settings, shape);
+    if candidates.groups.is_empty() {
         return Err(AnalysisError::needs(
             "no head of this model was found to move the two answers' difference: give the heads to scale by name, or look \
              for them by effect too",
@@ -167,29 +103,27 @@ pub fn memory(
         return Err(RunError::Stopped.into());
     }
 
-    let variants: Vec<Vec<Edit>> = heads
-        .iter()
-        .flat_map(|head| settings.alphas.iter().map(|alpha| scaled(*head, *alpha)))
-        .collect();
     let swept = Swept {
         rates: rates(
             engine,
             &split.development,
-            &variants,
-            &mut part(progress, 0.3, 0.75),
+            settings.by,
+            &Scaling::grid(&candidates.groups, &factors),
+            &mut part(progress, 0.3, 0.6),
         )?,
-        heads,
+        candidates,
+        factors,
     };
-    grids(&mut report, &swept, settings);
-    report.tables.push(heads_table(&swept, &maps, settings));
-    if !progress.at(0.75, Some(&report)) {
+    grids(&mut report, &swept, settings.by);
+    report.tables.push(heads_table(&swept, &maps));
+    if !progress.at(0.6, Some(&report)) {
         return Err(RunError::Stopped.into());
     }
-    let choices = swept.choices(&maps, &settings.alphas);
+    let choices = swept.choices();
     evaluate(
         engine,
         &split,
-        &swept.heads,
+        &swept,
         &choices,
         settings,
         &mut report,
@@ -226,11 +160,6 @@ fn check(
     if cases.len() < 2 {
         return Err(AnalysisError::needs(
             "one part of the prompts chooses head and factor, the other is reported on: give at least two prompts",
-        ));
-    }
-    if settings.alphas.is_empty() || settings.alphas.iter().any(|alpha| !alpha.is_finite()) {
-        return Err(AnalysisError::needs(
-            "scaling needs factors, and each a finite number",
         ));
     }
     if !(settings.development > 0.0 && settings.development < 1.0) {
@@ -288,6 +217,40 @@ fn keep<'a>(
         )));
     }
     Ok(kept)
+}
+
+/// By attention, the prompts that say where the stated answer stands, and a note about the others.
+fn placed<'a>(
+    cases: Vec<&'a Case>,
+    by: By,
+    report: &mut Report,
+) -> Result<Vec<&'a Case>, AnalysisError> {
+    if by == By::Value {
+        return Ok(cases);
+    }
+    let n = cases.len();
+    let placed: Vec<&Case> = cases
+        .into_iter()
+        .filter(|case| !case.span("object").is_empty())
+        .collect();
+    if placed.len() < 2 {
+        return Err(AnalysisError::needs(format!(
+            "scaling by attention needs the place of the stated answer (`object`), and {} of {n} prompts name it: choose \
+             the set counterfactual_capitals, give a set that names it, or scale by value",
+            placed.len()
+        )));
+    }
+    if placed.len() < n {
+        report.note(format!(
+            "{} of {n} prompts left out: they name no place of the stated answer (`object`)",
+            n - placed.len()
+        ));
+    }
+    report.note(
+        "by attention: the scores of the read position on all tokens of the stated answer, where it is stated and nowhere \
+         else, are multiplied before the softmax, so that a factor above 1 raises a score above 0 and lowers one below 0",
+    );
+    Ok(placed)
 }
 
 fn split<'a>(cases: &[&'a Case], settings: &Settings) -> Split<'a> {

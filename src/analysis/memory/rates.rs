@@ -1,65 +1,90 @@
 //! How often each answer is what the model says.
 
 use crate::analysis::{AnalysisError, Case};
-use crate::edit::Edit;
 use crate::experiment::engine::Engine;
 use crate::experiment::{Reading, RunSpec};
+
+use super::scaling::{By, Scaling};
 
 /// Logits that are held at once: 256 MB.
 const MOST_LOGITS: usize = 64 << 20;
 
-/// Shares of prompts, and the mean of in-context minus memorised logit.
+/// Shares of prompts, and means over them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rates {
     pub(super) in_context: f64,
     pub(super) memorised: f64,
-    pub(super) difference: f64,
+    /// Of the stated and of the remembered answer.
+    pub(super) logits: [f64; 2],
+    pub(super) probabilities: [f64; 2],
 }
 
 impl Rates {
+    /// In-context minus memorised logit.
+    pub(super) fn difference(&self) -> f64 {
+        self.logits[0] - self.logits[1]
+    }
+
     pub(super) fn other(&self) -> f64 {
         // Rounding makes no share negative.
         (1.0 - self.in_context - self.memorised).max(0.0)
     }
 }
 
-/// The rates under each list of edits. The first answer token decides, greedily.
+/// The rates under each scaling. The first answer token decides, greedily.
 pub(super) fn rates(
     engine: &mut Engine,
     cases: &[&Case],
-    variants: &[Vec<Edit>],
+    by: By,
+    scalings: &[Scaling],
     go_on: &mut dyn FnMut(f32) -> bool,
 ) -> Result<Vec<Rates>, AnalysisError> {
-    let mut sums = vec![Rates::default(); variants.len()];
+    let masks = engine.model().spec.masks.clone();
+    let mut sums = vec![Rates::default(); scalings.len()];
     let size = (MOST_LOGITS / engine.model().spec.n_vocab).max(1);
-    let total = (cases.len() * variants.len()).max(1) as f32;
+    let total = (cases.len() * scalings.len()).max(1) as f32;
     let mut done = 0;
     for case in cases {
-        let Some((stated, remembered)) = case.pair() else {
+        let Some(pair) = case.pair() else {
             continue;
         };
-        for (variants, sums) in variants.chunks(size).zip(sums.chunks_mut(size)) {
-            let of_chunk = variants.len() as f32;
-            let swept = engine.sweep(&case.spec, variants, Reading::default(), &mut |part| {
+        for (scalings, sums) in scalings.chunks(size).zip(sums.chunks_mut(size)) {
+            let of_chunk = scalings.len() as f32;
+            let variants: Vec<_> = scalings
+                .iter()
+                .map(|scaling| scaling.edits(by, case, &masks))
+                .collect();
+            let swept = engine.sweep(&case.spec, &variants, Reading::default(), &mut |part| {
                 go_on((done as f32 + part * of_chunk) / total)
             })?;
             for (sum, logits) in sums.iter_mut().zip(&swept) {
-                let top = likeliest(logits);
-                sum.in_context += f64::from(u8::from(top == Some(stated)));
-                sum.memorised += f64::from(u8::from(top == Some(remembered)));
-                let logit = |id: u32| logits.get(id as usize).copied().map_or(0.0, f64::from);
-                sum.difference += logit(stated) - logit(remembered);
+                add(sum, logits, pair);
             }
-            done += variants.len();
+            done += scalings.len();
         }
     }
     let n = cases.len().max(1) as f64;
     for sum in &mut sums {
         sum.in_context /= n;
         sum.memorised /= n;
-        sum.difference /= n;
+        for value in sum.logits.iter_mut().chain(&mut sum.probabilities) {
+            *value /= n;
+        }
     }
     Ok(sums)
+}
+
+fn add(sum: &mut Rates, logits: &[f32], (stated, remembered): (u32, u32)) {
+    let top = likeliest(logits);
+    sum.in_context += f64::from(u8::from(top == Some(stated)));
+    sum.memorised += f64::from(u8::from(top == Some(remembered)));
+    let logit = |id: u32| logits.get(id as usize).copied().unwrap_or_default();
+    let peak = top.map_or(0.0, logit);
+    let whole: f64 = logits.iter().map(|x| f64::from((x - peak).exp())).sum();
+    for (i, id) in [stated, remembered].into_iter().enumerate() {
+        sum.logits[i] += f64::from(logit(id));
+        sum.probabilities[i] += f64::from(logit(id) - peak).exp() / whole;
+    }
 }
 
 /// The likeliest token after an unedited prompt.

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use crate::analysis::cases::of_task;
 use crate::analysis::{Case, Cell, Report, Unheard};
-use crate::edit::Edit;
 use crate::experiment::RunSpec;
 use crate::experiment::engine::{Engine, Unwatched};
 use crate::ids::HeadId;
@@ -14,8 +13,12 @@ use crate::task::{Draw, TaskSet};
 
 use super::known::question;
 use super::rates::{Rates, likeliest, rank_correlation, rates};
-use super::sweep::{Swept, Wanted, scaled};
+use super::scaling::{By, Group, Scaling};
+use super::sweep::{Candidates, Swept, Wanted};
 use super::{Maps, Settings, Split, memory, split};
+
+mod attention;
+mod kinds;
 
 fn demo() -> Arc<Model> {
     Arc::new(open("demo", &mut Unreported).unwrap())
@@ -44,7 +47,7 @@ fn conflicts(model: &Model, n: usize) -> Vec<Case> {
 
 fn settings() -> Settings {
     Settings {
-        alphas: vec![0.0, 1.0, 3.0],
+        factors: "0, 1, 3".into(),
         draws: 4,
         ..Settings::default()
     }
@@ -63,6 +66,10 @@ fn run(model: &Arc<Model>, cases: &[Case], settings: &Settings) -> Report {
 fn rows<'a>(report: &'a Report, name: &str) -> &'a [Vec<Cell>] {
     let table = report.tables.iter().find(|table| table.name == name);
     &table.unwrap().rows
+}
+
+fn one(head: HeadId) -> Group {
+    Group::new(vec![head])
 }
 
 fn number(cell: &Cell) -> f64 {
@@ -192,36 +199,59 @@ fn rates_are_those_of_one_run_after_the_other() {
     let cases = conflicts(&model, 24);
     let cases: Vec<&Case> = cases.iter().collect();
     let mut engine = Engine::new(Arc::clone(&model));
-    let variants: Vec<Vec<Edit>> = [-2.0, 0.0, 1.0, 3.0]
-        .map(|alpha| scaled(HeadId::new(1, 3), alpha))
-        .into();
-    let found = rates(&mut engine, &cases, &variants, &mut |_| true).unwrap();
-    for (edits, found) in variants.iter().zip(&found) {
-        let mut right = Rates::default();
-        for case in &cases {
-            let spec = RunSpec {
-                edits: edits.clone(),
-                ..case.spec.clone()
-            };
-            let outcome = engine.run(&spec, &mut Unwatched).unwrap();
-            let logits = outcome.after.unwrap().logits.unwrap();
-            let (stated, remembered) = case.pair().unwrap();
-            let top = likeliest(&logits);
-            right.in_context += f64::from(u8::from(top == Some(stated))) / cases.len() as f64;
-            right.memorised += f64::from(u8::from(top == Some(remembered))) / cases.len() as f64;
-            let difference = logits[stated as usize] - logits[remembered as usize];
-            right.difference += f64::from(difference) / cases.len() as f64;
+    let masks = model.spec.masks.clone();
+    for (by, factors) in [
+        (By::Value, [-2.0, 0.0, 1.0, 3.0]),
+        (By::Attention, [-2.0, 0.0, 1.0, 5.0]),
+    ] {
+        // By attention two heads together, as the paper scales them.
+        let group = match by {
+            By::Value => one(HeadId::new(1, 3)),
+            By::Attention => Group::new(vec![HeadId::new(1, 5), HeadId::new(1, 3)]),
+        };
+        let scalings = Scaling::grid(&[group], &factors);
+        let found = rates(&mut engine, &cases, by, &scalings, &mut |_| true).unwrap();
+        for (scaling, found) in scalings.iter().zip(&found) {
+            let mut right = Rates::default();
+            let n = cases.len() as f64;
+            for case in &cases {
+                let spec = RunSpec {
+                    edits: scaling.edits(by, case, &masks),
+                    ..case.spec.clone()
+                };
+                let outcome = engine.run(&spec, &mut Unwatched).unwrap();
+                let logits = outcome.after.unwrap().logits.unwrap();
+                let (stated, remembered) = case.pair().unwrap();
+                let top = likeliest(&logits);
+                right.in_context += f64::from(u8::from(top == Some(stated))) / n;
+                right.memorised += f64::from(u8::from(top == Some(remembered))) / n;
+                let whole: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
+                for (i, id) in [stated, remembered].into_iter().enumerate() {
+                    let logit = f64::from(logits[id as usize]);
+                    right.logits[i] += logit / n;
+                    right.probabilities[i] += logit.exp() / whole / n;
+                }
+            }
+            assert!((found.in_context - right.in_context).abs() < 1e-9);
+            assert!((found.memorised - right.memorised).abs() < 1e-9);
+            // Batched products round otherwise.
+            for i in 0..2 {
+                assert!((found.logits[i] - right.logits[i]).abs() < 1e-3);
+                assert!((found.probabilities[i] - right.probabilities[i]).abs() < 1e-4);
+            }
         }
-        assert!((found.in_context - right.in_context).abs() < 1e-9);
-        assert!((found.memorised - right.memorised).abs() < 1e-9);
-        // Batched products round otherwise.
-        assert!((found.difference - right.difference).abs() < 1e-3);
+        // Check d: times 1 is the unedited model.
+        let plain = [Scaling::default()];
+        let plain = rates(&mut engine, &cases, by, &plain, &mut |_| true).unwrap()[0];
+        assert_eq!(
+            (plain.in_context, plain.memorised),
+            (found[2].in_context, found[2].memorised)
+        );
+        for i in 0..2 {
+            assert!((plain.logits[i] - found[2].logits[i]).abs() < 1e-4);
+        }
+        assert!((plain.difference() - found[3].difference()).abs() > 0.1);
     }
-    // Check d: times 1 is the unedited model.
-    let plain = rates(&mut engine, &cases, &[vec![]], &mut |_| true).unwrap();
-    assert!((plain[0].in_context - found[2].in_context).abs() < 1e-12);
-    assert!((plain[0].memorised - found[2].memorised).abs() < 1e-12);
-    assert!((plain[0].difference - found[2].difference).abs() < 1e-4);
 }
 
 #[test]
@@ -273,10 +303,15 @@ fn ties_go_to_the_factor_nearest_one_and_then_to_the_larger_difference() {
     let of = |in_context: f64, difference: f64| Rates {
         in_context,
         memorised: 0.0,
-        difference,
+        logits: [difference, 0.0],
+        ..Rates::default()
     };
     let swept = Swept {
-        heads: vec![HeadId::new(0, 0), HeadId::new(0, 1)],
+        candidates: Candidates {
+            groups: [0, 1].map(|head| one(HeadId::new(0, head))).into(),
+            named: vec![],
+        },
+        factors: vec![1.0, 2.0, 5.0],
         rates: vec![
             of(0.1, 0.0),
             of(0.8, 1.0),
@@ -286,62 +321,14 @@ fn ties_go_to_the_factor_nearest_one_and_then_to_the_larger_difference() {
             of(0.5, 0.0),
         ],
     };
-    let best = swept.best(Wanted::InContext, &[1.0, 2.0, 5.0]).unwrap();
-    assert_eq!((best.head, best.alpha), (HeadId::new(0, 1), 2.0));
-    let own = swept.best_of(0, Wanted::InContext, &[1.0, 2.0, 5.0]);
-    assert!((own.unwrap().alpha - 2.0).abs() < 1e-9);
+    let best = swept.best(Wanted::InContext).unwrap();
+    assert_eq!((best.group, best.factor), (1, 2.0));
+    let own = swept.best_of(0, Wanted::InContext);
+    assert!((own.unwrap().factor - 2.0).abs() < 1e-9);
     // Spearman with ties: ranks 0 1 2 3 against 0, 1.5, 1.5, 3.
     let found = rank_correlation(&[0.0, 1.0, 2.0, 3.0], &[0.0, 0.5, 0.5, 1.0]).unwrap();
     assert!((found - 4.5 / (5.0f64 * 4.5).sqrt()).abs() < 1e-12);
     assert_eq!(rank_correlation(&[0.0, 1.0], &[2.0, 2.0]), None);
-}
-
-/// Ids for a model without words.
-fn bare_cases() -> Vec<Case> {
-    (0..4u32)
-        .map(|i| Case {
-            label: format!("ids {i}"),
-            spec: RunSpec {
-                ids: [3, 1 + i, 4, 1, 5].as_slice().into(),
-                n_prompt: 5,
-                reach: 5,
-                contrast: None,
-                edits: vec![],
-                position: 4,
-                last: 4,
-                bos_count: 0,
-                folder: None,
-            },
-            answers: vec![7],
-            wrong: vec![2],
-            spans: vec![("object".into(), vec![1])],
-            ..Case::default()
-        })
-        .collect()
-}
-
-#[test]
-fn models_of_all_kinds_run_or_say_what_they_lack() {
-    for name in ["tiny-llama", "tiny-gemma2", "tiny-gpt-neox", "tiny-bert"] {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/models");
-        let model = Arc::new(open(&format!("{root}/{name}"), &mut Unreported).unwrap());
-        let settings = Settings {
-            known_only: false,
-            ..settings()
-        };
-        let report = run(&model, &bare_cases(), &settings);
-        let is_sum = name != "tiny-bert";
-        assert_eq!(report.scores_of("attribution").is_some(), is_sum, "{name}");
-        let [sum, own] = if is_sum {
-            [5, 6].map(|row: usize| number(&rows(&report, "parts")[row][1]))
-        } else {
-            [0.0; 2]
-        };
-        // A cap after the sum is no part of it.
-        if model.spec.logit_cap.is_none() {
-            assert!((sum - own).abs() < 1e-3, "{name}: {sum} {own}");
-        }
-    }
 }
 
 #[test]
@@ -362,7 +349,7 @@ fn what_is_missing_is_named() {
     assert!(refused(&one, &settings()).contains("the same token"));
     for bad in [
         Settings {
-            alphas: vec![f64::NAN],
+            factors: "1,NaN".into(),
             ..settings()
         },
         Settings {
@@ -385,33 +372,4 @@ fn what_is_missing_is_named() {
         })
         .collect();
     assert!(refused(&unknown, &settings()).contains("keep those that it does not know"));
-}
-
-#[test]
-fn a_real_model_if_there_is_one() {
-    let Ok(folder) = std::env::var("HEADSCOPE_TEST_MODELS") else {
-        return;
-    };
-    let path = format!("{folder}/smollm2-135m-instruct-q4_1");
-    let model = Arc::new(open(&path, &mut Unreported).unwrap());
-    let draw = Draw {
-        n: Some(8),
-        ..Draw::default()
-    };
-    let set = TaskSet::open("counterfactual_capitals", &draw).unwrap();
-    let (cases, _) = of_task(&set, &model, BosRule::Auto).unwrap();
-    let settings = Settings {
-        alphas: vec![0.0, 1.0, 3.0],
-        by_effect: false,
-        candidates: 1,
-        draws: 1,
-        known_only: false,
-        ..Settings::default()
-    };
-    let report = run(&model, &cases[..4], &settings);
-    let parts = rows(&report, "parts");
-    let [sum, own] = [5, 6].map(|row: usize| number(&parts[row][1]));
-    // C0 of a 30-layer model in f32.
-    assert!((sum - own).abs() < 1e-3 * (1.0 + own.abs()), "{sum} {own}");
-    assert_eq!(rows(&report, "prompts").len(), 4);
 }

@@ -11,10 +11,9 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::analysis::AnalysisError;
-use crate::model::Model;
-use crate::model::tokenizer::Tokenizer;
 use crate::prompt::BosRule;
 
+use super::prompts::{Question, Texts};
 use super::wording::{NEEDLES, Needle, SENTENCES};
 
 /// A prompt whose answer is a copy of a place in it.
@@ -52,83 +51,6 @@ const SHORTEST: usize = 128;
 const LENGTHS: usize = 8;
 const DEPTHS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
-/// The tokenizer, or why there are no texts.
-pub(super) fn tokenizer(model: &Model) -> Result<&Tokenizer, AnalysisError> {
-    model.tokenizer.as_ref().ok_or_else(|| {
-        AnalysisError::needs(
-            "needles and look-ups are texts, and the model has no tokenizer: open one that has",
-        )
-    })
-}
-
-/// Tokens of a text that goes on: without what some tokenizers put at its end.
-fn tokens(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, AnalysisError> {
-    let mut ids = tokenizer
-        .encode(text, BosRule::Auto)
-        .map_err(|error| AnalysisError::needs(format!("the prompt has no tokens: {error}")))?;
-    while ids.len() > 1 && ids.last().is_some_and(|id| tokenizer.is_special(*id)) {
-        ids.pop();
-    }
-    Ok(ids)
-}
-
-/// The prompt with its answer and the tokens of a place in it; `None` where the tokens' bytes are not the prompt's.
-pub(super) fn compose(
-    tokenizer: &Tokenizer,
-    label: String,
-    prompt: &str,
-    answer: &str,
-    bytes: &Range<usize>,
-) -> Result<Option<Instance>, AnalysisError> {
-    let ids = tokens(tokenizer, prompt)?;
-    let together = tokens(tokenizer, &format!("{prompt} {answer}"))?;
-    let after = match together.strip_prefix(&ids[..]) {
-        Some(rest) => rest.to_vec(),
-        None => tokenizer
-            .encode(&format!(" {answer}"), BosRule::Never)
-            .unwrap_or_default(),
-    };
-    let Some(span) = place(tokenizer, &ids, prompt.len(), bytes) else {
-        return Ok(None);
-    };
-    Ok((!after.is_empty()).then(|| Instance {
-        label,
-        ids,
-        answer: after,
-        answer_text: answer.to_owned(),
-        span,
-        cell: None,
-    }))
-}
-
-/// The tokens that hold some of a prompt's bytes.
-fn place(
-    tokenizer: &Tokenizer,
-    ids: &[u32],
-    n_bytes: usize,
-    bytes: &Range<usize>,
-) -> Option<Range<usize>> {
-    let pieces = tokenizer.pieces(ids);
-    let ordinary = || {
-        pieces
-            .iter()
-            .enumerate()
-            .filter(|(_, piece)| !piece.special)
-    };
-    let total: usize = ordinary().map(|(_, piece)| piece.bytes.len()).sum();
-    // Some tokenizers put a space before the text.
-    let ahead = total.checked_sub(n_bytes).filter(|ahead| *ahead <= 1)?;
-    let (from, to) = (bytes.start + ahead, bytes.end + ahead);
-    let mut start = 0;
-    let mut within = ordinary().filter_map(|(position, piece)| {
-        let own = start..start + piece.bytes.len();
-        start = own.end;
-        (own.start < to && from < own.end).then_some(position)
-    });
-    let first = within.next()?;
-    Some(first..within.last().unwrap_or(first) + 1)
-}
-
 /// Lengths of the needle grid: evenly from 0.1 to 0.9 of the context, those below 128 tokens left out where there are
 /// longer ones; without repeats.
 fn lengths(context: usize) -> Vec<usize> {
@@ -143,8 +65,11 @@ fn lengths(context: usize) -> Vec<usize> {
 }
 
 /// Three needles at every length and depth, and the fourth for the test. `context` is what prompt and answer may take.
-pub(super) fn needles(model: &Model, context: usize, seed: u64) -> Result<Haystack, AnalysisError> {
-    let tokenizer = tokenizer(model)?;
+pub(super) fn needles(
+    texts: Texts<'_>,
+    context: usize,
+    seed: u64,
+) -> Result<Haystack, AnalysisError> {
     let mut found = Haystack {
         lengths: lengths(context),
         depths: DEPTHS.to_vec(),
@@ -155,10 +80,10 @@ pub(super) fn needles(model: &Model, context: usize, seed: u64) -> Result<Haysta
         for (row, length) in found.lengths.clone().into_iter().enumerate() {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream((i * LENGTHS + row) as u64);
-            let (filler, bare) = filler(tokenizer, needle, length, &mut rng)?;
+            let (filler, bare) = filler(texts, needle, length, &mut rng)?;
             shortest_of_all = shortest_of_all.min(bare);
             for (column, depth) in DEPTHS.into_iter().enumerate() {
-                let instance = among(tokenizer, needle, &filler, depth)?
+                let instance = among(texts, needle, &filler, depth)?
                     .filter(|found| found.ids.len() + found.answer.len() <= length);
                 let Some(mut instance) = instance else {
                     too_long += 1;
@@ -195,13 +120,13 @@ type Filler = Vec<(&'static str, usize)>;
 
 /// As many whole sentences as fit beside the needle; and the tokens of a prompt without any.
 fn filler(
-    tokenizer: &Tokenizer,
+    texts: Texts<'_>,
     needle: &Needle,
     length: usize,
     rng: &mut ChaCha8Rng,
 ) -> Result<(Filler, usize), AnalysisError> {
-    let (prompt, _) = needle_prompt(needle, &[], 0);
-    let bare = tokens(tokenizer, &format!("{prompt} {}", needle.answer))?.len();
+    let (text, _) = needle_text(texts, needle, &[], 0);
+    let bare = texts.count(&question(&text, needle))?;
     let mut used = bare;
     let (mut filler, mut waiting) = (vec![], vec![]);
     loop {
@@ -212,7 +137,9 @@ fn filler(
         let Some(sentence) = waiting.pop() else {
             break;
         };
-        let alone = tokenizer.encode(&format!(" {sentence}"), BosRule::Never);
+        let alone = texts
+            .tokenizer
+            .encode(&format!(" {sentence}"), BosRule::Never);
         let n = alone.map_or(sentence.len(), |ids| ids.len()).max(1);
         if used + n > length {
             break;
@@ -224,7 +151,7 @@ fn filler(
 }
 
 fn among(
-    tokenizer: &Tokenizer,
+    texts: Texts<'_>,
     needle: &Needle,
     filler: &[(&str, usize)],
     depth: f64,
@@ -240,28 +167,49 @@ fn among(
         })
         .count();
     let sentences: Vec<&str> = filler.iter().map(|(sentence, _)| *sentence).collect();
-    let (prompt, bytes) = needle_prompt(needle, &sentences, at);
-    compose(tokenizer, String::new(), &prompt, needle.answer, &bytes)
+    let (text, bytes) = needle_text(texts, needle, &sentences, at);
+    texts.compose(String::new(), &question(&text, needle), &bytes)
 }
 
-/// The prompt with the needle before sentence `at`, and the bytes of the answer in it.
-fn needle_prompt(needle: &Needle, sentences: &[&str], at: usize) -> (String, Range<usize>) {
+fn question<'a>(text: &'a str, needle: &Needle) -> Question<'a> {
+    Question {
+        text,
+        lead: LEAD,
+        answer: needle.answer,
+    }
+}
+
+/// The text with the needle before sentence `at` and the question, and the bytes of the answer in it.
+fn needle_text(
+    texts: Texts<'_>,
+    needle: &Needle,
+    sentences: &[&str],
+    at: usize,
+) -> (String, Range<usize>) {
+    // The authors' wording for chats.
+    let (open, close, what) = match texts.chat {
+        Some(_) => ("<book>", "</book>", "book"),
+        None => ("", "", "text"),
+    };
     let mut all = sentences.to_vec();
     all.insert(at, needle.sentence);
     let before: usize = sentences[..at].iter().map(|text| text.len() + 1).sum();
-    let start = before + needle.sentence.find(needle.answer).unwrap_or(0);
-    let prompt = format!(
-        "{}\n\nBased on the content of the text, question: {}\nAnswer:{LEAD}",
+    let start = open.len() + before + needle.sentence.find(needle.answer).unwrap_or(0);
+    let text = format!(
+        "{open}{}{close}\n\nBased on the content of the {what}, question: {}\nAnswer:",
         all.join(" "),
         needle.question
     );
-    (prompt, start..start + needle.answer.len())
+    (text, start..start + needle.answer.len())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::lookup::{Lookup, json};
     use super::*;
+    use crate::model::chat::ChatTemplate;
     use crate::model::load::{Unreported, open};
 
     #[test]
@@ -300,7 +248,8 @@ mod tests {
                 .map(|piece| piece.text.clone())
                 .collect()
         };
-        let found = needles(&model, 4000, 3).unwrap();
+        let texts = Texts::new(&model, None).unwrap();
+        let found = needles(texts, 4000, 3).unwrap();
         assert_eq!(found.instances.len(), 3 * 8 * 5);
         assert_eq!(found.held_out.len(), 8 * 5);
         for one in found.instances.iter().chain(&found.held_out) {
@@ -318,7 +267,7 @@ mod tests {
                 one.label
             );
         }
-        let of = |seed| needles(&model, 4000, seed).unwrap();
+        let of = |seed| needles(texts, 4000, seed).unwrap();
         assert_eq!(of(3), found);
         assert_ne!(of(4).instances, found.instances);
 
@@ -328,7 +277,7 @@ mod tests {
             demonstrations: 3,
             digits: 12,
         };
-        let found = json(&model, 4000, lookup, 5).unwrap();
+        let found = json(texts, 4000, lookup, 5).unwrap();
         assert_eq!((found.instances.len(), found.held_out.len()), (4, 2));
         for one in found.instances.iter().chain(&found.held_out) {
             assert_eq!(
@@ -343,14 +292,59 @@ mod tests {
             );
             assert_eq!(whole.matches("Question:").count(), 4);
         }
-        let fewer = json(&model, found.instances[0].ids.len() * 9 / 10, lookup, 5).unwrap();
+        let fewer = json(texts, found.instances[0].ids.len() * 9 / 10, lookup, 5).unwrap();
         assert!(fewer.notes[0].contains("pairs"), "{:?}", fewer.notes);
+    }
+
+    /// A template whose turns are marked with a special token, and one that changes what is said.
+    #[test]
+    fn a_chat_has_the_filler_in_the_users_turn_and_keeps_the_places() {
+        let model = open("demo", &mut Unreported).unwrap();
+        let tokenizer = model.tokenizer.as_ref().unwrap();
+        let chat = |source: &str| ChatTemplate::of_text(source, BTreeMap::new(), "here").unwrap();
+        let turns = chat(
+            "{% for m in messages %}<|bos|>{{ m.role ~ '\\n' ~ m.content | trim }}{% endfor %}{{ '\\n<|bos|>assistant\\n' }}",
+        );
+        let texts = Texts::new(&model, Some(&turns)).unwrap();
+        let read = |ids: &[u32]| -> String {
+            let pieces = tokenizer.pieces(ids);
+            pieces.iter().map(|piece| piece.text.clone()).collect()
+        };
+        let needles = needles(texts, 4000, 3).unwrap();
+        assert_eq!(needles.instances.len(), 3 * 8 * 5);
+        for one in &needles.instances {
+            let whole = read(&one.ids);
+            assert!(whole.starts_with("<|bos|>user\n<book>"), "{whole}");
+            assert!(whole.contains("</book>\n\nBased on the content of the book"));
+            assert!(whole.ends_with("Answer:\n<|bos|>assistant\nThe text says that"));
+            assert!(read(&one.ids[one.span.clone()]).contains(&one.answer_text));
+            assert_eq!(read(&one.answer), format!(" {}", one.answer_text));
+            // Two of the template, and none put before it.
+            assert_eq!(one.ids.iter().filter(|id| **id == 0).count(), 2);
+        }
+        let lookup = Lookup {
+            samples: 2,
+            ..Lookup::default()
+        };
+        for one in json(texts, 4000, lookup, 5).unwrap().instances {
+            assert!(read(&one.ids).ends_with("Answer:\n<|bos|>assistant\n"));
+            assert_eq!(read(&one.answer), one.answer_text);
+            assert_eq!(
+                read(&one.ids[one.span.clone()]).trim_matches('"'),
+                one.answer_text
+            );
+        }
+        let loud = chat("{{ messages[0].content | upper }}");
+        let texts = Texts::new(&model, Some(&loud)).unwrap();
+        let error = super::needles(texts, 4000, 0).unwrap_err().to_string();
+        assert!(error.contains("changes what the user says"), "{error}");
     }
 
     #[test]
     fn what_does_not_fit_or_cannot_be_read_is_refused() {
         let demo = open("demo", &mut Unreported).unwrap();
-        let error = needles(&demo, 128, 0).unwrap_err().to_string();
+        let texts = Texts::new(&demo, None).unwrap();
+        let error = needles(texts, 128, 0).unwrap_err().to_string();
         assert!(error.contains("longer context"), "{error}");
         let lookup = Lookup {
             samples: 4,
@@ -358,15 +352,15 @@ mod tests {
             demonstrations: 3,
             digits: 12,
         };
-        let error = json(&demo, 128, lookup, 0).unwrap_err().to_string();
+        let error = json(texts, 128, lookup, 0).unwrap_err().to_string();
         assert!(error.contains("longer context"), "{error}");
-        json(&demo, 4000, Lookup { pairs: 3, ..lookup }, 0).unwrap_err();
+        json(texts, 4000, Lookup { pairs: 3, ..lookup }, 0).unwrap_err();
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/fixtures/models/tiny-llama"
         );
         let tiny = open(path, &mut Unreported).unwrap();
-        let error = needles(&tiny, 64, 0).unwrap_err().to_string();
+        let error = Texts::new(&tiny, None).err().unwrap().to_string();
         assert!(error.contains("tokenizer"), "{error}");
     }
 }

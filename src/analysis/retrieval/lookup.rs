@@ -8,10 +8,9 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::analysis::AnalysisError;
-use crate::model::Model;
-use crate::model::tokenizer::Tokenizer;
 
-use super::haystack::{Haystack, Instance, compose, tokenizer};
+use super::haystack::{Haystack, Instance};
+use super::prompts::{Question, Texts};
 use super::wording::SENTENCES;
 
 /// What a look-up is made of.
@@ -39,12 +38,11 @@ impl Default for Lookup {
 
 /// Samples of the look-up, and half as many (at least 2) for the test.
 pub(super) fn json(
-    model: &Model,
+    texts: Texts<'_>,
     context: usize,
     lookup: Lookup,
     seed: u64,
 ) -> Result<Haystack, AnalysisError> {
-    let tokenizer = tokenizer(model)?;
     let fewest = lookup.demonstrations + 1;
     if lookup.samples == 0 || lookup.digits == 0 || lookup.pairs < fewest {
         return Err(AnalysisError::needs(
@@ -57,7 +55,7 @@ pub(super) fn json(
     for pairs in (fewest..=most).rev() {
         let lookup = Lookup { pairs, ..lookup };
         let samples: Result<Vec<_>, _> = (0..lookup.samples + n_test)
-            .map(|i| one_json(tokenizer, lookup, seed, i))
+            .map(|i| one_json(texts, lookup, seed, i))
             .collect();
         let mut samples: Vec<Instance> = samples?.into_iter().flatten().collect();
         let longest = samples.iter().map(|one| one.ids.len() + one.answer.len());
@@ -92,7 +90,7 @@ pub(super) fn json(
 }
 
 fn one_json(
-    tokenizer: &Tokenizer,
+    texts: Texts<'_>,
     lookup: Lookup,
     seed: u64,
     sample_number: usize,
@@ -135,5 +133,10 @@ fn one_json(
         last + 1,
         lookup.pairs
     );
-    compose(tokenizer, label, &prompt, values[last], &places[last])
+    let question = Question {
+        text: &prompt,
+        lead: "",
+        answer: values[last],
+    };
+    texts.compose(label, &question, &places[last])
 }

@@ -14,6 +14,7 @@ use crate::ids::HeadId;
 use super::super::masking::{controls_table, losses, mean, names, outlier_notes, outliers};
 use super::Settings;
 use super::haystack::{Haystack, Instance};
+use super::ladder::ladder;
 use super::score_table::RETRIEVAL;
 
 /// The best heads masked, beside random ones: what the answer costs, and what unrelated text does.
@@ -60,6 +61,8 @@ pub(super) fn mask(
         .into_iter()
         .chain(sets.iter().map(Vec::as_slice))
         .collect();
+    // The ladder has many more masks.
+    let part = if settings.ladder { 0.1 } else { 0.3 };
     let total = (all.len() * (texts.len() + 1)) as f32;
     let mut done = 0.0;
     let mut answers = vec![0.0; all.len()];
@@ -67,7 +70,7 @@ pub(super) fn mask(
     // One text after the other: its unedited run is kept while the masks go over it.
     for (ids, from) in &texts {
         for (sum, heads) in answers.iter_mut().zip(&all) {
-            let fraction = 0.7 + 0.3 * done / total;
+            let fraction = 0.7 + part * done / total;
             step(progress, fraction)?;
             let of = losses(engine, ids, *from, heads, &mut || {
                 progress.at(fraction, None)
@@ -78,7 +81,7 @@ pub(super) fn mask(
     }
     if let Some(ids) = &unrelated {
         for (loss, heads) in plain.iter_mut().zip(&all) {
-            let fraction = 0.7 + 0.3 * done / total;
+            let fraction = 0.7 + part * done / total;
             step(progress, fraction)?;
             *loss = mean(&losses(engine, ids, 1, heads, &mut || {
                 progress.at(fraction, None)
@@ -151,6 +154,11 @@ pub(super) fn mask(
         ("plain_text", PROSE.into()),
     ] {
         report.settings.push((name, value));
+    }
+    if settings.ladder {
+        ladder(
+            engine, &texts, &scores, settings, answers[0], report, progress,
+        )?;
     }
     Ok(())
 }

@@ -10,219 +10,51 @@
 //! greedy unless fewer than ten instances count, and look-ups are teacher-forced.
 //!
 //! Choices where the sources are silent: the answer's place is the part of the needle that answers the question; prompts
-//! are plain text for chat models too, and a needle's answer begins with "The text says that", without which small chat
-//! models end at once; of equally strong keys the first counts; the mask is tested on instances that
-//! no head was chosen on.
+//! are plain text for chat models too, unless they are asked for as a chat, and a needle's answer begins with "The text
+//! says that", without which small chat models end at once; of equally strong keys the first counts; the mask is tested on
+//! instances that no head was chosen on.
 
 mod copies;
 mod haystack;
+mod ladder;
 mod lookup;
 mod mask;
+mod prompts;
 mod score_table;
+mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod wording;
 
-use crate::analysis::field::{Field, Value};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::analysis::controls::DRAWS;
 use crate::analysis::report::{Cell, Grid, HeadScores, Report, Scale, Table};
 use crate::analysis::{AnalysisError, Progress};
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
 
-use crate::analysis::masking::{Draws, check, count_of_share, mean};
+use crate::analysis::masking::{check, count_of_share, mean};
 use copies::{Heard, greedy, teacher_forced};
 use haystack::needles;
 use lookup::json;
+use prompts::Texts;
 
 pub use copies::{Count, Counting};
 pub use haystack::{Haystack, Instance};
 pub use lookup::Lookup;
 pub use score_table::{HeadMean, ScoreTable, pearson, read_scores, score_table, write_scores};
+pub use settings::{Data, Decoding, Settings};
 
 /// Fewer instances that count than this, and the answer is fed instead.
 const FEWEST: usize = 10;
 
 /// Words of the answer that have to be in what the model wrote.
 const GATE: f64 = 0.5;
-
-/// What prompts are made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Data {
-    /// A rare fact in filler text, at several lengths and depths.
-    #[default]
-    Needles,
-    /// The value of a key of a JSON object.
-    Json,
-}
-
-/// Which tokens heads are heard at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Decoding {
-    /// Needles greedy, with the fallback; look-ups teacher-forced.
-    #[default]
-    Auto,
-    /// Those that the model writes.
-    Greedy,
-    /// The true answer's.
-    TeacherForced,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub data: Data,
-    pub decoding: Decoding,
-    pub counting: Counting,
-    /// Tokens that a prompt and its answer may have; never more than the context.
-    pub max_tokens: usize,
-    /// Tokens that are written at most.
-    pub max_new: usize,
-    pub lookup: Lookup,
-    pub seed: u64,
-    /// The masking experiment; without it only scores.
-    pub mask: bool,
-    /// Share of all heads that is masked.
-    pub share: f64,
-    /// Heads that are masked, instead of the share.
-    pub k: Option<usize>,
-    /// Held-out instances that the mask is tested on.
-    pub tested: usize,
-    pub draws: usize,
-    pub by_layer: bool,
-}
-
-crate::choose!(Data, Decoding, Count);
-
-impl Settings {
-    pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
-            Field::new(
-                "data",
-                "What is hidden in what: a rare fact in filler, or values behind random keys",
-                Value::Choice(&mut self.data),
-            ),
-            Field::new(
-                "decoding",
-                "The model's own words, or the right answer fed to it; auto: the latter where it fails",
-                Value::Choice(&mut self.decoding),
-            ),
-            Field::new(
-                "counting",
-                "Each copied token once, or each step that copies",
-                Value::Choice(&mut self.counting.of),
-            ),
-            Field::new(
-                "anywhere",
-                "Copies count from anywhere, not only from the place of the answer",
-                Value::Flag(&mut self.counting.anywhere),
-            ),
-            Field::new(
-                "max-tokens",
-                "Tokens of the longest haystack",
-                Value::Count(&mut self.max_tokens, 64..=1_000_000),
-            ),
-            Field::new(
-                "max-new",
-                "Tokens that are generated at most",
-                Value::Count(&mut self.max_new, 1..=1000),
-            ),
-            Field::new(
-                "samples",
-                "Samples of the look-up data",
-                Value::Count(&mut self.lookup.samples, 1..=1000),
-            ),
-            Field::new(
-                "pairs",
-                "Keys with values in a sample",
-                Value::Count(&mut self.lookup.pairs, 1..=200),
-            ),
-            Field::new(
-                "mask",
-                "With the masking experiment: the top heads against random ones",
-                Value::Flag(&mut self.mask),
-            ),
-            Field::new(
-                "share",
-                "Share of all heads that is masked",
-                Value::Number(&mut self.share, 0.0..=1.0),
-            ),
-            Field::new(
-                "draws",
-                "Random draws that the mask is compared with",
-                Value::Count(&mut self.draws, 5..=200),
-            ),
-            Field::new(
-                "by-layer",
-                "Random heads from the same layers",
-                Value::Flag(&mut self.by_layer),
-            ),
-            Field::new(
-                "seed",
-                "Seed of data and draws",
-                Value::Seed(&mut self.seed),
-            ),
-        ]
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            data: Data::Needles,
-            decoding: Decoding::Auto,
-            counting: Counting::default(),
-            max_tokens: 512,
-            max_new: 50,
-            lookup: Lookup::default(),
-            seed: 0,
-            mask: true,
-            share: 0.05,
-            k: None,
-            tested: 4,
-            draws: DRAWS,
-            by_layer: false,
-        }
-    }
-}
-
-impl Settings {
-    const fn draws(&self) -> Draws {
-        Draws {
-            n: self.draws,
-            by_layer: self.by_layer,
-            seed: self.seed,
-        }
-    }
-}
-
-impl Data {
-    pub const ALL: [Self; 2] = [Self::Needles, Self::Json];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Needles => "needles",
-            Self::Json => "json",
-        }
-    }
-}
-
-impl Decoding {
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Greedy, Self::TeacherForced];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Greedy => "greedy",
-            Self::TeacherForced => "teacher-forced",
-        }
-    }
-}
 
 /// Retrieval scores of a model on data of ours.
 pub fn retrieval(
@@ -233,9 +65,16 @@ pub fn retrieval(
     let model = Arc::clone(engine.model());
     check(&model)?;
     let context = model.spec.n_ctx.min(settings.max_tokens);
+    let chat = settings.chat.then_some(model.chat.as_ref());
+    let chat = chat.transpose().map_err(|error| {
+        AnalysisError::needs(format!(
+            "prompts cannot be put as a chat, leave --chat away: {error}"
+        ))
+    })?;
+    let texts = Texts::new(&model, chat)?;
     let haystack = match settings.data {
-        Data::Needles => needles(&model, context, settings.seed)?,
-        Data::Json => json(&model, context, settings.lookup, settings.seed)?,
+        Data::Needles => needles(texts, context, settings.seed)?,
+        Data::Json => json(texts, context, settings.lookup, settings.seed)?,
     };
     retrieval_on(engine, &haystack, settings, progress)
 }
@@ -268,6 +107,11 @@ pub fn retrieval_on(
     if settings.mask {
         settings.draws().check()?;
     }
+    // Before the work, so that a bad file costs none.
+    let other = match settings.compare.trim() {
+        "" => None,
+        path => Some(score_table::read_file(Path::new(path))?),
+    };
     let mut report = header(settings, haystack);
     report.notes.clone_from(&haystack.notes);
     if model.spec.masks.iter().any(|mask| mask.has_window()) {
@@ -309,6 +153,9 @@ pub fn retrieval_on(
     let shape = (model.spec.n_layers, model.spec.n_heads);
     add_scores(&mut report, shape, &heard);
     report.tables.push(instances_table(haystack, &heard));
+    if let Some(other) = other {
+        compare(&mut report, &other, settings.compare.trim())?;
+    }
     if settings.mask {
         if heard.iter().any(|one| one.kept) {
             mask::mask(engine, haystack, settings, masked, &mut report, progress)?;
@@ -326,6 +173,7 @@ fn header(settings: &Settings, haystack: &Haystack) -> Report {
         .with("max_tokens", settings.max_tokens)
         .with("max_new", settings.max_new)
         .with("counting", settings.counting.to_string())
+        .with("chat", settings.chat)
         .with("instances", haystack.instances.len());
     if settings.data == Data::Json {
         let Lookup {
@@ -431,6 +279,53 @@ fn add_scores(report: &mut Report, shape: (usize, usize), heard: &[Heard]) {
     if !kept.is_empty() {
         report.tables.extend(score_table(&raw).tables());
     }
+}
+
+/// How alike the scores of another model are.
+fn compare(
+    report: &mut Report,
+    other: &[(HeadId, Vec<f32>)],
+    path: &str,
+) -> Result<(), AnalysisError> {
+    let Some(own) = report.scores_of("retrieval") else {
+        return Ok(());
+    };
+    if own.values.iter().all(Option::is_none) {
+        return Ok(());
+    }
+    let means = score_table(other).heads;
+    let is_alike =
+        means.len() == own.values.len() && means.iter().all(|one| own.value(one.head).is_some());
+    if !is_alike {
+        return Err(AnalysisError::needs(format!(
+            "scores are compared head by head, and this model has {} layers of {} heads, for which the file has {} \
+             numbers: {path}",
+            own.n_layers(),
+            own.n_heads,
+            means.len()
+        )));
+    }
+    let shape = (own.n_layers(), own.n_heads);
+    let other = HeadScores::of_heads("", "", Scale::Positive, shape, |head| {
+        let one = means.iter().find(|one| one.head == head)?;
+        Some(one.mean)
+    });
+    let r = pearson(own, &other);
+    report.tables.push(Table {
+        name: "compared".into(),
+        columns: ["scores of", "heads", "Pearson r"]
+            .map(str::to_owned)
+            .into(),
+        rows: vec![vec![
+            Cell::from(path),
+            Cell::from(means.len()),
+            Cell::Number(r),
+        ]],
+    });
+    if r.is_none() {
+        report.note("all scores of one of the compared models are equal: there is no correlation");
+    }
+    Ok(())
 }
 
 /// A number of an instance.

@@ -1,6 +1,8 @@
 //! Retrieval scores of many instances as the tables of Wu et al. 2024: means, bins, how often a head is active. Works on
 //! scores of other programs too: `{"16-19": [0.9, 1.0, …], …}`, one number an instance, keyed layer-head.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use crate::analysis::AnalysisError;
@@ -134,6 +136,35 @@ pub fn read_scores(json: &str) -> Result<Vec<(HeadId, Vec<f32>)>, AnalysisError>
         .collect()
 }
 
+/// Reads scores of a file: what this program printed as JSON, or what [`read_scores`] reads.
+pub(super) fn read_file(path: &Path) -> Result<Vec<(HeadId, Vec<f32>)>, AnalysisError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        AnalysisError::needs(format!(
+            "no scores to compare with, {error}: {}",
+            path.display()
+        ))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let printed = serde_json::from_str(&text)
+        .ok()
+        .and_then(|report| read_report(&report));
+    match printed {
+        Some(scores) => Ok(scores),
+        None => read_scores(&text).map_err(|error| failed(&error)),
+    }
+}
+
+/// The retrieval scores of a report as the command line prints it; `None` where it is another thing.
+fn read_report(report: &Value) -> Option<Vec<(HeadId, Vec<f32>)>> {
+    let scores = report["scores"]["retrieval"].as_array()?;
+    let one = |entry: &Value| {
+        let head = entry["head"].as_str()?.parse().ok()?;
+        let score = entry["score"].as_f64()? as f32;
+        Some((head, vec![score]))
+    };
+    scores.iter().map(one).collect()
+}
+
 /// Means of a map in the same form, one a head: `{"0-0": [0.12], …}`.
 pub fn write_scores(scores: &HeadScores) -> Value {
     let known = scores.ranked().into_iter();
@@ -205,6 +236,20 @@ mod tests {
             let error = read_scores(bad).unwrap_err().to_string();
             assert!(error.contains("16-19"), "{error}");
         }
+    }
+
+    #[test]
+    fn scores_of_a_printed_report_are_read() {
+        let report = serde_json::json!({"scores": {"retrieval": [
+            {"head": "L1H2", "score": 0.5}, {"head": "L0H0", "score": 0.0}]}});
+        let expected = vec![
+            (HeadId::new(1, 2), vec![0.5]),
+            (HeadId::new(0, 0), vec![0.0]),
+        ];
+        assert_eq!(read_report(&report), Some(expected));
+        assert_eq!(read_report(&serde_json::json!({"16-19": [0.5]})), None);
+        let blank = serde_json::json!({"scores": {"retrieval": [{"head": "L1H2", "score": null}]}});
+        assert_eq!(read_report(&blank), None);
     }
 
     #[test]

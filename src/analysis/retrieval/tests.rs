@@ -91,6 +91,65 @@ fn heads_that_look_codes_up_are_found_and_masking_them_costs_the_answer() {
 }
 
 #[test]
+fn more_masked_heads_cost_more_and_scores_are_compared_with_a_file() {
+    let mut engine = engine();
+    let haystack = haystack(&engine);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.json");
+    let mut settings = Settings {
+        decoding: Decoding::TeacherForced,
+        k: Some(5),
+        draws: 5,
+        ladder: true,
+        ..Settings::default()
+    };
+    let report = retrieval_on(&mut engine, &haystack, &settings, &mut Unheard).unwrap();
+    let plot = &report.plots[0];
+    let sizes: Vec<f64> = plot.lines[0].points.iter().map(|point| point[0]).collect();
+    assert_eq!(
+        sizes,
+        [0.0, 2.0, 5.0, 10.0, 15.0],
+        "16 others of 32 at most"
+    );
+    // The step of five heads is the mask of the experiment itself.
+    let masking = table(&report, "masking");
+    let (intact, masked) = (number(&masking.rows[0][1]), number(&masking.rows[1][1]));
+    let best = &plot.lines[0].points;
+    assert!((best[0][1] - intact).abs() < 1e-9 && (best[2][1] - masked).abs() < 1e-9);
+    let random: f64 = (2..7).map(|i| number(&masking.rows[i][1])).sum::<f64>() / 5.0;
+    assert!((plot.lines[1].points[2][1] - random).abs() < 1e-9);
+    assert!(best[2][1] > plot.lines[1].points[2][1]);
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("masks of 20, 30, 50, 100"))
+    );
+
+    // With itself r is 1, and with its negative −1.
+    settings.mask = false;
+    settings.compare = path.to_str().unwrap().to_owned();
+    let own = report.scores_of("retrieval").unwrap();
+    let mut r = |scores: &HeadScores| {
+        std::fs::write(&path, write_scores(scores).to_string()).unwrap();
+        let report = retrieval_on(&mut engine, &haystack, &settings, &mut Unheard).unwrap();
+        number(&table(&report, "compared").rows[0][2])
+    };
+    assert!((r(own) - 1.0).abs() < 1e-6);
+    let mut negative = own.clone();
+    negative
+        .values
+        .iter_mut()
+        .for_each(|value| *value = value.map(|x| -x));
+    assert!((r(&negative) + 1.0).abs() < 1e-6);
+    for (text, part) in [("{\"0-0\": [1]}", "4 layers of 8 heads"), ("[]", "16-19")] {
+        std::fs::write(&path, text).unwrap();
+        let error = retrieval_on(&mut engine, &haystack, &settings, &mut Unheard).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
 fn a_question_without_its_answer_in_place_finds_no_head() {
     let mut engine = engine();
     let mut haystack = haystack(&engine);
@@ -167,6 +226,11 @@ fn what_cannot_be_done_is_refused_by_name() {
     assert!(refused(&path("tiny-bert"), &settings).contains("both directions"));
     assert!(refused(&path("tiny-llama"), &settings).contains("tokenizer"));
     assert!(refused("demo", &settings).contains("context"));
+    let chat = Settings {
+        chat: true,
+        ..Settings::default()
+    };
+    assert!(refused("demo", &chat).contains("no chat template"));
     let mut engine = engine();
     let haystack = haystack(&engine);
     for bad in [
@@ -213,14 +277,40 @@ fn it_stops_when_it_is_told_to() {
     }
 }
 
+/// The same heads copy when needles are put as a chat.
+#[test]
+fn smollm2_has_them_in_a_chat_too() {
+    let Some(folder) = std::env::var_os("HEADSCOPE_TEST_MODELS") else {
+        return;
+    };
+    let path = Path::new(&folder).join("smollm2-135m-instruct-q4_1");
+    let model = open(path.to_str().unwrap(), &mut Unreported).unwrap();
+    let chat = model.chat.as_ref().unwrap();
+    let texts = Texts::new(&model, Some(chat)).unwrap();
+    let mut haystack = needles(texts, 300, 0).unwrap();
+    haystack.instances.truncate(3);
+    let mut engine = Engine::new(Arc::new(model));
+    let settings = Settings {
+        decoding: Decoding::TeacherForced,
+        mask: false,
+        chat: true,
+        ..Settings::default()
+    };
+    let report = retrieval_on(&mut engine, &haystack, &settings, &mut Unheard).unwrap();
+    let top = report.scores_of("retrieval").unwrap().top(8);
+    let known = ["L18H6", "L17H3", "L17H4", "L18H7"].map(|head| head.parse().unwrap());
+    let found = known.iter().filter(|head| top.contains(head)).count();
+    assert!(found >= 3, "{top:?}");
+}
+
 /// The specification's measured values, on the real model.
 #[test]
 fn smollm2_has_its_retrieval_heads() {
     let Some(folder) = std::env::var_os("HEADSCOPE_TEST_MODELS") else {
         return;
     };
-    let path = std::path::Path::new(&folder)
-        .join("smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let path =
+        Path::new(&folder).join("smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf");
     let model = open(path.to_str().unwrap(), &mut Unreported).unwrap();
     let mut engine = Engine::new(Arc::new(model));
     let settings = Settings {

@@ -7,29 +7,30 @@
 //!   degrees, added up. Nothing is centred.
 //! - Sahara: a group grown head by head, each time by the one whose group has the largest generalised Ships.
 //!
-//! Undifferentiated attention is the edit `uniform`: what W_q times ε comes to without a bias. The paper ablates harmful
-//! requests; [`BENIGN`] are polite ones, and the change of P(an opener of a refusal) says whether declining is what changes.
+//! Undifferentiated attention is the edit `uniform`: what W_q or W_k times ε comes to without a bias, and it leaves the keys
+//! alone that a group of heads shares. The paper ablates harmful requests; [`BENIGN`] are polite ones, and the change of
+//! P(an opener of a refusal) says whether declining is what changes. Answers are greedy.
 
 mod principal;
 mod refusals;
+mod settings;
 mod tables;
 
-use crate::analysis::field::{Choose, Field, Value};
 use std::sync::Arc;
 
 use self::principal::{Basis, FinalRows};
 use crate::analysis::metric::{Metric, kl};
 use crate::analysis::{AnalysisError, Case, Cell, HeadScores, Progress, Report, Scale, Table};
-use crate::edit::{Edit, Finite, Op, Target};
+use crate::edit::Edit;
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::resolve::resolve;
 use crate::experiment::{Experiment, Reading};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::spec::Head;
-use crate::prompt::{BosRule, Prompt};
+use crate::prompt::Prompt;
 
 pub use self::refusals::{BENIGN, OPENERS};
+pub use self::settings::{Ablation, Form, Settings};
 
 /// Heads that are listed for each prompt.
 const LISTED: usize = 10;
@@ -39,61 +40,6 @@ const ENOUGH: usize = 16;
 
 /// Logits of a sweep that are held at a time.
 const MOST_LOGITS: usize = 1 << 26;
-
-/// The paper's own wording around a request; the default is the request alone.
-pub const TEMPLATE: &str = "## Query:{q}\n## Answer:";
-
-/// What is done to a head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Ablation {
-    /// Equal attention on all that is seen.
-    #[default]
-    Undifferentiated,
-    /// What the head gives, times ε.
-    Scaling(Finite),
-    Zero,
-}
-
-impl Ablation {
-    /// The paper's other ablation, with the library's ε.
-    pub fn scaling() -> Self {
-        Finite::new(1e-5).map_or(Self::Zero, Self::Scaling)
-    }
-
-    fn op(self) -> Op {
-        match self {
-            Self::Undifferentiated => Op::Uniform,
-            Self::Scaling(epsilon) => Op::Scale(epsilon),
-            Self::Zero => Op::Zero,
-        }
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self::Undifferentiated => "undifferentiated".into(),
-            Self::Scaling(epsilon) => format!("scale({})", epsilon.get()),
-            Self::Zero => "zero".into(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    pub ablation: Ablation,
-    /// What is run for a request; `{q}` is its place.
-    pub template: String,
-    pub bos: BosRule,
-    /// Left singular vectors that angles are taken between: r.
-    pub rank: usize,
-    /// Heads of the Sahara group; 0 grows none.
-    pub steps: usize,
-    /// How refusals open; the first token of each counts.
-    pub openers: Vec<String>,
-    /// Heads with the largest mean Ships that are ablated together for the answers.
-    pub together: usize,
-    /// Tokens of the answers before and after (128 in the paper); 0 leaves them out.
-    pub answer_tokens: usize,
-}
 
 /// Requests as [`crate::analysis::texts::read`] gives them, without their domains; none: [`BENIGN`].
 pub fn of_texts(texts: &[String]) -> Vec<String> {
@@ -105,113 +51,6 @@ pub fn of_texts(texts: &[String]) -> Vec<String> {
             .map_or(line.clone(), |(_, text)| text.to_owned())
     };
     texts.iter().map(text).collect()
-}
-
-impl Choose for Ablation {
-    fn options(&self) -> Vec<&'static str> {
-        vec!["undifferentiated", "scale", "zero"]
-    }
-
-    fn chosen(&self) -> &'static str {
-        match self {
-            Self::Undifferentiated => "undifferentiated",
-            Self::Scaling(_) => "scale",
-            Self::Zero => "zero",
-        }
-    }
-
-    fn choose(&mut self, name: &str) -> bool {
-        *self = match name {
-            "undifferentiated" => Self::Undifferentiated,
-            "scale" => Self::scaling(),
-            "zero" => Self::Zero,
-            _ => return false,
-        };
-        true
-    }
-}
-
-impl Settings {
-    pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
-            Field::new(
-                "ablation",
-                "What is done to a head: undifferentiated, scale or zero",
-                Value::Choice(&mut self.ablation),
-            ),
-            Field::new(
-                "template",
-                "What a request is put into, at {q}",
-                Value::Text(&mut self.template),
-            ),
-            Field::new(
-                "rank",
-                "Directions that the angle between the two sets of streams is taken over",
-                Value::Count(&mut self.rank, 1..=64),
-            ),
-            Field::new(
-                "steps",
-                "Heads that Sahara puts together; 0 leaves it out",
-                Value::Count(&mut self.steps, 0..=10),
-            ),
-            Field::new(
-                "together",
-                "Heads that are silenced for the answers",
-                Value::Count(&mut self.together, 1..=10),
-            ),
-            Field::new(
-                "answer-tokens",
-                "Tokens of the answers before and after; 0 leaves them out",
-                Value::Count(&mut self.answer_tokens, 0..=512),
-            ),
-        ]
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            ablation: Ablation::default(),
-            template: "{q}".into(),
-            bos: BosRule::Auto,
-            rank: 1,
-            steps: 3,
-            openers: OPENERS.iter().map(|text| (*text).to_owned()).collect(),
-            together: 1,
-            answer_tokens: 0,
-        }
-    }
-}
-
-impl Settings {
-    fn edits(&self, heads: &[HeadId]) -> Vec<Edit> {
-        heads
-            .iter()
-            .map(|head| Edit::new(Target::Head(*head), self.ablation.op()))
-            .collect()
-    }
-
-    fn check(&self, model: &Model, n_cases: usize) -> Result<(), AnalysisError> {
-        if n_cases == 0 {
-            return Err(AnalysisError::needs(
-                "ships needs requests: a file with one a line (--texts FILE)",
-            ));
-        }
-        if model.spec.head != Head::NextToken || !model.spec.is_causal() {
-            return Err(AnalysisError::needs(
-                "ships reads the next token after a request, and this model predicts none: choose a model that generates \
-                 text",
-            ));
-        }
-        let most = n_cases.min(model.spec.d_model);
-        if n_cases > 1 && !(1..=most).contains(&self.rank) {
-            return Err(AnalysisError::needs(format!(
-                "the rank is {}, and {n_cases} requests have 1 to {most} directions: give more requests, or a smaller rank",
-                self.rank
-            )));
-        }
-        Ok(())
-    }
 }
 
 /// Ships of all heads on requests as text.
@@ -237,9 +76,9 @@ pub fn cases(
         ));
     }
     let case = |(i, text): (usize, &String)| {
-        let prompt = Prompt::Text(settings.template.replace("{q}", text));
+        let prompt = Prompt::Text(settings.prompt(model, text)?);
         let mut experiment = Experiment::new(prompt);
-        experiment.bos = settings.bos;
+        experiment.bos = settings.bos();
         experiment.answers.clone_from(&settings.openers);
         let resolved = resolve(&experiment, model, None)
             .map_err(|error| AnalysisError::needs(format!("request {}: {error}", i + 1)))?;
@@ -450,7 +289,7 @@ impl Work<'_> {
     ) -> Result<Vec<HeadId>, AnalysisError> {
         let mut group: Vec<HeadId> = vec![];
         let mut angles = first;
-        let mut rows = vec![];
+        let (mut rows, mut bars) = (vec![], vec![]);
         for n in 0..steps {
             let left: Vec<HeadId> = self
                 .heads
@@ -485,8 +324,11 @@ impl Work<'_> {
                 Cell::from(left[best].to_string()),
                 Cell::from(angles[best]),
             ]);
+            bars.push((format!("+ {}", left[best]), angles[best]));
         }
         if !rows.is_empty() {
+            let about = "generalised Ships of the group, after each head that joins it";
+            report.bar_chart("sahara", about, "degrees", bars);
             report.tables.push(Table {
                 name: "sahara".into(),
                 columns: ["step", "head", "angle of the group"]

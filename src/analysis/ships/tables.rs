@@ -24,7 +24,9 @@ impl Work<'_> {
         let shape = (spec.n_layers, spec.n_heads);
         let settings = self.settings;
         let mut report = Report::new("ships")
-            .with("ablate", settings.ablation.name())
+            .with("ablation", settings.ablation.name())
+            .with("epsilon", settings.epsilon)
+            .with("form", settings.form.name())
             .with("template", settings.template.as_str())
             .with("rank", settings.rank)
             .with("steps", settings.steps)
@@ -101,7 +103,8 @@ impl Work<'_> {
         let variants: Vec<Vec<Edit>> = sets.iter().map(|(_, h)| self.settings.edits(h)).collect();
         let model = Arc::clone(self.engine.model());
         let n_answer = self.settings.answer_tokens;
-        let mut declined = vec![0; sets.len()];
+        let mut declined = vec![0u32; sets.len()];
+        let mut refusing = vec![0.0; sets.len()];
         let mut rows = vec![];
         for case in self.cases {
             let logits =
@@ -109,6 +112,10 @@ impl Work<'_> {
                     .sweep(&case.spec, &variants, Reading::default(), &mut |_| true)?;
             for (i, ((_, heads), logits)) in sets.iter().zip(&logits).enumerate() {
                 let top = Readout::new(logits).top(1);
+                let refusal = Metric::Prob
+                    .of(case, logits, &[])
+                    .filter(|_| !case.answers.is_empty());
+                refusing[i] += refusal.map_or(f64::NAN, f64::from);
                 let heads: Vec<String> = heads.iter().map(HeadId::to_string).collect();
                 let mut row = vec![
                     Cell::from(case.label.as_str()),
@@ -118,16 +125,12 @@ impl Work<'_> {
                             .map_or_else(String::new, |t| model.token_text(t.id)),
                     ),
                     Cell::from(top.first().map(|t| t.prob)),
-                    Cell::from(
-                        Metric::Prob
-                            .of(case, logits, &[])
-                            .filter(|_| !case.answers.is_empty()),
-                    ),
+                    Cell::from(refusal),
                 ];
                 if n_answer > 0 {
                     let answer = self.answer(&model, case, &variants[i])?;
                     let declines = declines(&answer);
-                    declined[i] += usize::from(declines);
+                    declined[i] += u32::from(declines);
                     row.push(Cell::from(answer.replace('\n', "⏎")));
                     row.push(Cell::from(if declines { "yes" } else { "no" }));
                 }
@@ -136,9 +139,34 @@ impl Work<'_> {
             self.done += 1;
             self.tell(report)?;
         }
+        let n = self.cases.len() as f64;
+        let names = || {
+            sets.iter().map(|(name, heads)| {
+                let heads: Vec<String> = heads.iter().map(HeadId::to_string).collect();
+                match *name {
+                    "" => "intact".to_owned(),
+                    name => format!("without {} ({name})", heads.join(" ")),
+                }
+            })
+        };
+        if refusing.iter().all(|sum| sum.is_finite()) {
+            report.bar_chart(
+                "refusals",
+                "probability that a refusal opens the answer, mean over requests",
+                "probability",
+                names().zip(refusing.iter().map(|sum| sum / n)),
+            );
+        }
         let mut columns = vec!["request", "without", "next", "prob", "prob_refusal"];
         if n_answer > 0 {
             columns.extend(["answer", "declines"]);
+            let given = declined.iter().map(|count| 1.0 - f64::from(*count) / n);
+            report.bar_chart(
+                "answers given",
+                "share of answers that do not decline: no phrase of refusal, and 32 letters or more",
+                "share",
+                names().zip(given),
+            );
             for ((name, _), count) in sets.iter().zip(&declined) {
                 let of = if name.is_empty() { "intact" } else { name };
                 report.note(format!(

@@ -3,6 +3,7 @@ use crate::analysis::Unheard;
 use crate::experiment::engine::Unwatched;
 use crate::experiment::{RunSpec, Side};
 use crate::model::load::{Unreported, open};
+use crate::prompt::BosRule;
 use nalgebra::DMatrix;
 
 use super::principal::dumped;
@@ -97,7 +98,7 @@ fn scores_are_those_of_one_run_after_the_other() {
         ("demo", Ablation::Undifferentiated, 1),
         ("tiny-llama", Ablation::Zero, 2),
         ("tiny-gpt2", Ablation::Undifferentiated, 1),
-        ("tiny-gemma2", Ablation::scaling(), 1),
+        ("tiny-gemma2", Ablation::Scale, 1),
     ] {
         let mut engine = engine(name);
         let cases = of_ids();
@@ -177,7 +178,8 @@ fn scores_are_those_of_one_run_after_the_other() {
 fn an_ablation_that_does_nothing_has_no_ships_and_no_angle() {
     let mut engine = engine("demo");
     let noop = Settings {
-        ablation: Ablation::Scaling(Finite::ONE),
+        ablation: Ablation::Scale,
+        epsilon: 1.0,
         ..Settings::default()
     };
     let report = of_cases(&mut engine, &of_ids(), &noop, &mut Unheard).unwrap();
@@ -235,13 +237,69 @@ fn requests_are_read_from_their_texts_and_answered_before_and_after() {
             .iter()
             .any(|note| note.starts_with("intact: 2 of 2"))
     );
-    // Another template is another prompt.
-    let wrapped = Settings {
-        template: TEMPLATE.into(),
-        ..settings
+    // The bars are the means of the table.
+    let bars = |name: &str| &report.bars.iter().find(|b| b.name == name).unwrap().bars;
+    let means: Vec<f64> = bars("refusals").iter().map(|b| b.parts[0].value).collect();
+    assert_eq!(means.len(), 3);
+    for (i, mean) in means.iter().enumerate() {
+        let of = |row: usize| match table.rows[row][4] {
+            Cell::Number(Some(p)) => p,
+            _ => panic!("{row}"),
+        };
+        assert!((mean - f64::midpoint(of(i), of(3 + i))).abs() < 1e-9);
+    }
+    assert!(
+        bars("answers given")
+            .iter()
+            .all(|bar| bar.parts[0].value == 0.0)
+    );
+    assert_eq!(bars("sahara").len(), 1);
+}
+
+#[test]
+fn a_request_is_put_in_its_form() {
+    let demo = "demo".to_owned();
+    let model = open(&demo, &mut Unreported).unwrap();
+    let of = |form| Settings {
+        form,
+        template: "Say: {q}".into(),
+        ..Settings::default()
     };
-    let wrapped = cases(engine.model(), &texts, &wrapped).unwrap();
-    assert!(wrapped[0].spec.ids.len() > own[0].spec.ids.len());
+    let text = |form| of(form).prompt(&model, "red");
+    assert_eq!(text(Form::Raw).unwrap(), "Say: red");
+    assert_eq!(text(Form::Query).unwrap(), "## Query:Say: red\n## Answer:");
+    let error = text(Form::Chat).unwrap_err().to_string();
+    assert!(
+        error.contains("--form raw") && error.contains("no chat template"),
+        "{error}"
+    );
+
+    // A model with one: its special token is written out once, and none is put before it.
+    let folder = tempfile::tempdir().unwrap();
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/models/demo");
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        let from = std::path::Path::new(files).join(name);
+        std::fs::copy(from, folder.path().join(name)).unwrap();
+    }
+    let bos = model.tokenizer.as_ref().unwrap();
+    let bos = bos.pieces(&[model.bos_id().unwrap()])[0].text.clone();
+    let chat = format!(
+        "{bos}{{% for m in messages %}}{{{{ m.role }}}}: {{{{ m.content }}}}{{% endfor %}} answer:"
+    );
+    std::fs::write(folder.path().join("chat_template.jinja"), chat).unwrap();
+    let model = open(folder.path().to_str().unwrap(), &mut Unreported).unwrap();
+    let texts = ["red".to_owned()];
+    let chat = &cases(&model, &texts, &of(Form::Chat)).unwrap()[0].spec.ids;
+    let tokenizer = model.tokenizer.as_ref().unwrap();
+    let by_hand = tokenizer
+        .encode("user: Say: red answer:", BosRule::Always)
+        .unwrap();
+    assert_eq!(chat[..], by_hand);
+    let raw = &cases(&model, &texts, &of(Form::Raw)).unwrap()[0].spec.ids;
+    assert_eq!(
+        raw[..],
+        tokenizer.encode("Say: red", BosRule::Auto).unwrap()
+    );
 }
 
 #[test]

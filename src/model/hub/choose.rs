@@ -42,15 +42,20 @@ pub(super) fn choose(names: &[String], id: &HubId) -> Result<Chosen, HubError> {
         // A tokenizer.json beside a GGUF is taken before the GGUF's own.
         Weights::Gguf(file) => {
             let folder = file.rfind('/').map_or("", |at| &file[..=at]);
-            ["tokenizer.json", "tokenizer_config.json"]
-                .map(|name| format!("{folder}{name}"))
-                .to_vec()
+            [
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "chat_template.jinja",
+            ]
+            .map(|name| format!("{folder}{name}"))
+            .to_vec()
         }
         Weights::Single | Weights::Index => {
             let mut beside = vec![
                 "config.json",
                 "generation_config.json",
                 "tokenizer_config.json",
+                "chat_template.jinja",
                 REFERENCE_FILE,
             ];
             if has("tokenizer.json") {

@@ -63,7 +63,10 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui) {
              task also name movers and their backups.",
         ),
         Some(Outcome::Failed(error)) => message::error(ui, cx.theme, error),
-        Some(Outcome::Report { report, .. }) => {
+        Some(Outcome::Report { report, millis, .. }) => {
+            if millis.is_some() {
+                report::export_menu(cx, ui, report);
+            }
             egui::ScrollArea::vertical()
                 .id_salt("atlas")
                 .auto_shrink(false)

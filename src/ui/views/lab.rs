@@ -198,14 +198,19 @@ fn results(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, method: &Method
             message::empty(ui, cx.theme, "Nothing has been run yet", hint);
         }
         Some(Outcome::Failed(error)) => message::error(ui, cx.theme, error),
-        Some(Outcome::Report { report, millis }) => {
+        Some(Outcome::Report { report, millis, .. }) => {
             let state = state.reports.entry(about.name).or_default();
-            if report.learned.is_some() && millis.is_some() {
-                let button = ui.button("Save and apply…");
-                let tip = "Saves the vectors that were learned, and adds the edits that apply them";
-                if button.on_hover_text(tip).clicked() {
-                    cx.push(Action::SaveLearned(about.name.to_owned()));
-                }
+            if millis.is_some() {
+                ui.horizontal(|ui| {
+                    if report.learned.is_some() {
+                        let button = ui.button("Save and apply…");
+                        let tip = "Saves the vectors that were learned, and adds the edits that apply them";
+                        if button.on_hover_text(tip).clicked() {
+                            cx.push(Action::SaveLearned(about.name.to_owned()));
+                        }
+                    }
+                    report::export_menu(cx, ui, report);
+                });
                 ui.add_space(4.0);
             }
             report::show(cx, state, ui, report);

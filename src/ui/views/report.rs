@@ -12,6 +12,8 @@ use egui_plot::{Legend, Line, Plot, PlotPoints, Points, Text};
 
 use crate::analysis::{Plot as Curves, Report, Scale};
 use crate::colormap::ColorScale;
+use crate::export::report::part_names;
+use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::widgets::scale::sample;
 
@@ -57,6 +59,35 @@ pub fn show(cx: &ViewContext<'_>, state: &mut State, ui: &mut Ui, report: &Arc<R
             ui.label(RichText::new(note).color(cx.theme.text_weak));
         }
     }
+}
+
+/// The whole report, or a part of it, as a figure.
+pub(super) fn export_menu(cx: &ViewContext<'_>, ui: &mut Ui, report: &Report) {
+    let push = |part: Option<&str>| {
+        cx.push(Action::ExportReport {
+            method: report.method,
+            part: part.map(str::to_owned),
+        });
+    };
+    let menu = ui.menu_button("Export…", |ui| {
+        if ui.button("Whole report…").clicked() {
+            push(None);
+            ui.close();
+        }
+        ui.separator();
+        egui::ScrollArea::vertical()
+            .max_height(360.0)
+            .show(ui, |ui| {
+                for name in part_names(report) {
+                    if ui.button(format!("{name}…")).clicked() {
+                        push(Some(&name));
+                        ui.close();
+                    }
+                }
+            });
+    });
+    let tip = "As a picture (PNG), a drawing (SVG) or data (CSV, JSON)";
+    menu.response.on_hover_text(tip);
 }
 
 /// A part's name, and what it is about.
