@@ -68,6 +68,14 @@ impl Case {
         }
     }
 
+    /// Whether its right and its wrong answer are the same tokens, or the only ones of their kind and differ nowhere that
+    /// is read.
+    fn cannot_be_told_apart(&self) -> bool {
+        let begin_alike = self.pair().is_some_and(|(a, b)| a == b);
+        let are_alone = self.answers.len() == 1 && self.wrong.len() == 1;
+        begin_alike && (are_alone || self.right_tokens(0) == self.wrong_tokens(0))
+    }
+
     /// All tokens of a right answer; none where there is no such answer.
     pub fn right_tokens(&self, i: usize) -> &[u32] {
         tokens(&self.whole.right, &self.answers, i)
@@ -141,7 +149,8 @@ pub fn of_task(
     let mut notes = set.notes.clone();
     let mut cases = Vec::new();
     let mut classes: Option<Arc<Classes>> = None;
-    let (mut same, mut several, mut put_at_end, mut failed) = (0, 0, 0, Vec::new());
+    let (mut same, mut alike, mut several, mut put_at_end) = (0, 0, 0, 0);
+    let mut failed = Vec::new();
     for item in &set.items {
         let item = match model.tokenizer.as_ref().and_then(Tokenizer::mask) {
             Some(mask) if item.is_masked() => item.with_mask(&mask),
@@ -153,9 +162,10 @@ pub fn of_task(
         };
         match case(&item, model, bos) {
             Err(error) => failed.push(error),
-            Ok((case, _)) if case.pair().is_some_and(|(a, b)| a == b) => same += 1,
+            Ok((case, _)) if case.cannot_be_told_apart() => same += 1,
             Ok((mut case, is_several)) => {
                 several += usize::from(is_several);
+                alike += usize::from(case.pair().is_some_and(|(a, b)| a == b));
                 if let (None, Some(verbaliser)) = (&classes, &set.verbaliser) {
                     let found = Classes::new(verbaliser, model, &item.prompt, bos)?;
                     classes = Some(Arc::new(found));
@@ -184,7 +194,13 @@ pub fn of_task(
     }
     if same > 0 {
         notes.push(format!(
-            "{same} items left out: right and wrong answer are the same tokens of this model, or end with the same ones"
+            "{same} items left out: right and wrong answer are the same tokens of this model"
+        ));
+    }
+    if alike > 0 {
+        notes.push(format!(
+            "of {alike} items the first right and the first wrong answer begin with the same token: their logit difference \
+             is 0"
         ));
     }
     if several > 0 {
@@ -234,16 +250,11 @@ fn case(item: &Item, model: &Model, bos: BosRule) -> Result<(Case, bool), String
             (!positions.is_empty()).then(|| (span.name.clone(), positions))
         })
         .collect();
-    if let (Some(a), Some(b)) = (right.first(), wrong.first()) {
+    // Of several answers each begins in its own way: there is no one place to read on to.
+    if let ([a], [b]) = (&mut right[..], &mut wrong[..]) {
         let shared = read_on(&mut resolved.spec, a, b);
-        // Only answers that begin as these two do follow the longer prompt.
-        for answers in [&mut right, &mut wrong] {
-            answers.retain_mut(|ids| {
-                let follows = ids.len() > shared.len() && ids.starts_with(&shared);
-                ids.drain(..if follows { shared.len() } else { 0 });
-                follows
-            });
-        }
+        a.drain(..shared.len());
+        b.drain(..shared.len());
     }
     let first = |of: &[Vec<u32>]| of.iter().map(|ids| ids[0]).collect();
     let read = right.first().into_iter().chain(wrong.first());

@@ -222,7 +222,7 @@ impl Method {
                 "inject",
                 "Soft injection",
                 "What of many examples can be put into the heads instead?",
-                "Park & Kim 2025; Todd et al. 2024; Hendel et al. 2023",
+                "Park & Rhee 2025; Todd et al. 2024; Hendel et al. 2023",
                 Takes::Prompts,
             ),
             Self::Icl(_) => (

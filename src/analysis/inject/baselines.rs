@@ -5,6 +5,7 @@ use std::path::Path;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
+use crate::analysis::cases::Whole;
 use crate::analysis::report::{Cell, HeadScores, Scale, Table};
 use crate::analysis::{AnalysisError, Case};
 use crate::edit::{Edit, Op, Positions, Target};
@@ -16,7 +17,7 @@ use crate::model::site::{Part, Site};
 
 use super::shots::Shots;
 use super::{Settings, name};
-use crate::analysis::learned::{Effect, Scratch, add, all_heads, effects, mix};
+use crate::analysis::learned::{Effect, Scratch, Variant, add, all_heads, effects, mix};
 use crate::analysis::metric::log_prob;
 
 /// Names in the file.
@@ -192,11 +193,19 @@ pub fn task_vector(
         .map(|(layer, of)| (format!("R{layer}"), of.values[at..at + d_model].to_vec()))
         .collect();
     let scratch = Scratch::new(&tensors)?;
-    let variants: Vec<Vec<Edit>> = layers
+    let variants: Vec<Variant> = layers
         .iter()
-        .map(|layer| replacing(*layer, &format!("R{layer}")))
+        .map(|layer| replacing(*layer, &format!("R{layer}")).into())
         .collect();
-    let effects = effects(engine, valid, &variants, &scratch.folder(), go_on)?;
+    // A layer is chosen by first tokens: whole answers would cost a run each for every layer.
+    let valid: Vec<Case> = valid
+        .iter()
+        .map(|case| Case {
+            whole: Whole::default(),
+            ..case.clone()
+        })
+        .collect();
+    let effects = effects(engine, &valid, &variants, &scratch.folder(), go_on)?;
     let best = (0..layers.len())
         .max_by(|a, b| {
             let (a, b) = (&effects[*a], &effects[*b]);

@@ -35,8 +35,17 @@ impl Shots {
             .map(|case| case.spec.ids.len())
             .max()
             .unwrap_or(0);
-        let example = longest + 1 + separator.len();
-        let room = model.spec.n_ctx.saturating_sub(longest) / example;
+        let answers = cases.iter().map(|case| case.right_tokens(0).len());
+        let answer = answers.max().unwrap_or(0).max(1);
+        let example = longest + answer + separator.len();
+        // The query's own answers follow it when they are read, all but their last token, and when they are written.
+        let all_answers = cases.iter().flat_map(|case| {
+            let right = (0..case.answers.len()).map(|i| case.right_tokens(i).len());
+            right.chain((0..case.wrong.len()).map(|i| case.wrong_tokens(i).len()))
+        });
+        let after = all_answers.max().unwrap_or(0).max(1) - usize::from(!settings.exact);
+        let query = longest + after;
+        let room = model.spec.n_ctx.saturating_sub(query) / example;
         if room == 0 {
             return Err(AnalysisError::needs(format!(
                 "inject needs prompts with a solved example before them, and the model's context of {} tokens has no room \
@@ -75,7 +84,7 @@ impl Shots {
         notes
     }
 
-    /// A query, one of `cases` where none is given, after random other cases with their answers.
+    /// A query, one of `cases` where none is given, after random other cases with their first right answers, whole.
     pub fn draw(&self, cases: &[Case], query: Option<&Case>, rng: &mut ChaCha8Rng) -> Case {
         let n = (self.n + usize::from(query.is_none())).min(cases.len());
         let mut drawn: Vec<&Case> = sample(rng, cases.len(), n)
@@ -83,7 +92,7 @@ impl Shots {
             .map(|i| &cases[i])
             .collect();
         let query = query.or_else(|| drawn.pop()).unwrap_or(&cases[0]);
-        let answers: Vec<u32> = drawn.iter().map(|case| case.answers[0]).collect();
+        let answers: Vec<&[u32]> = drawn.iter().map(|case| case.right_tokens(0)).collect();
         self.put_together(&drawn, &answers, query)
     }
 
@@ -95,12 +104,12 @@ impl Shots {
             .map(|i| &cases[i])
             .collect();
         let query = drawn.pop().unwrap_or(&cases[0]);
-        let mut answers: Vec<u32> = drawn.iter().map(|case| case.answers[0]).collect();
+        let mut answers: Vec<&[u32]> = drawn.iter().map(|case| case.right_tokens(0)).collect();
         answers.shuffle(rng);
         self.put_together(&drawn, &answers, query)
     }
 
-    fn put_together(&self, examples: &[&Case], answers: &[u32], query: &Case) -> Case {
+    fn put_together(&self, examples: &[&Case], answers: &[&[u32]], query: &Case) -> Case {
         let (bos, own) = query
             .spec
             .ids
@@ -108,7 +117,7 @@ impl Shots {
         let mut ids = bos.to_vec();
         for (example, answer) in examples.iter().zip(answers) {
             ids.extend(example.spec.ids.iter().skip(example.spec.bos_count));
-            ids.push(*answer);
+            ids.extend(*answer);
             ids.extend(&self.separator);
         }
         ids.extend(own);

@@ -1,138 +1,39 @@
 //! Which heads tell a true answer from a false one, and what does pushing them towards the true ones do? Inference-time
 //! intervention (Li et al. 2023, arXiv 2306.03341; the authors' program).
 //!
-//! A prompt with its first right answer's token behind it is a true statement, with its first wrong one's a false one. A
-//! logistic regression a head parts their z at that last token; the heads whose probes do best on statements that they
-//! were not fitted to are moved at inference: z ← z + α σ θ, θ the unit direction, σ the standard deviation of ⟨z, θ⟩
-//! over the statements of both kinds.
+//! A prompt with its first right answer behind it is a true statement, with its first wrong one a false one. A logistic
+//! regression a head parts their z at the last token; the heads whose probes do best on statements that they were not
+//! fitted to are moved at inference: z ← z + α σ θ, θ the unit direction, σ the standard deviation of ⟨z, θ⟩ over the
+//! statements of both kinds. All is done in two folds over the prompts: what one half taught is measured on the other.
+//! What is saved is of the first.
 //!
-//! Chosen where the paper leaves it open: half of the prompts are held out (one of its two folds), and the two statements
-//! of a prompt stay together; σ is over the other half. `@last` is the prompt's last token; generated tokens are moved
-//! too with `at all`, which then moves the whole prompt.
+//! Chosen where the paper leaves it open: the two statements of a prompt stay together; σ is over the half that was
+//! learned from. `@last` is the prompt's last token; generated tokens are moved too with `at all`, which then moves the
+//! whole prompt.
 
 mod effect;
+mod folds;
 mod probe;
+mod prose;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-use crate::analysis::field::{Field, Value};
 use crate::analysis::report::Report;
 use crate::analysis::{AnalysisError, Case, Progress};
-use crate::edit::{Edit, Positions};
+use crate::edit::Edit;
 use crate::experiment::RunSpec;
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
 use crate::model::site::{Part, Site};
 
+use crate::analysis::learned::{Vectors, all_heads, count, has_several, part, recipe, usable};
 use effect::{at_text, chosen_table, describe, edits, measure, notes_of, tensors};
-
-use crate::analysis::learned::{Vectors, all_heads, count, part, recipe, usable};
 pub use probe::{Probe, accuracy, auc};
+pub use settings::{Direction, Settings};
 
 /// Heads that are moved: 48 of LLaMA-7B's 1,024.
 const SHARE: f64 = 48.0 / 1024.0;
-
-/// Where a head is pushed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the mean of the false statements to that of the true ones.
-    #[default]
-    MassMean,
-    /// Across the probe's line.
-    Probe,
-}
-
-impl Direction {
-    pub const ALL: [Self; 2] = [Self::MassMean, Self::Probe];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MassMean => "mass_mean",
-            Self::Probe => "probe",
-        }
-    }
-}
-
-crate::choose!(Direction);
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Heads that are moved; `None`: 4.7 % of them, as 48 of 1,024.
-    pub heads: Option<usize>,
-    pub direction: Direction,
-    /// In standard deviations.
-    pub alpha: f64,
-    pub at: Positions,
-    /// Share of the prompts that nothing is learned from.
-    pub held_out: f64,
-    /// Share of the others that the probes are chosen by.
-    pub validation: f64,
-    /// Weight of the probes' penalty, 1/C.
-    pub ridge: f64,
-    pub seed: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            heads: None,
-            direction: Direction::MassMean,
-            alpha: 15.0,
-            at: Positions::Last,
-            held_out: 0.5,
-            validation: 0.2,
-            ridge: 1.0,
-            seed: 42,
-        }
-    }
-}
-
-impl Settings {
-    pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
-            Field::new(
-                "heads",
-                "How many heads are moved",
-                Value::MaybeCount(&mut self.heads, 1..=100_000),
-            ),
-            Field::new(
-                "direction",
-                "Where they are moved: between the means of false and true, or across the probe's line",
-                Value::Choice(&mut self.direction),
-            ),
-            Field::new(
-                "alpha",
-                "How far, in standard deviations along the direction",
-                Value::Number(&mut self.alpha, -1000.0..=1000.0),
-            ),
-            Field::new(
-                "at",
-                "Where: last, or all (generated tokens too)",
-                Value::Positions(&mut self.at),
-            ),
-            Field::new(
-                "held-out",
-                "Share of the prompts that only the effect is measured on",
-                Value::Number(&mut self.held_out, 0.0..=0.5),
-            ),
-            Field::new(
-                "validation",
-                "Share of the others that heads are chosen by",
-                Value::Number(&mut self.validation, 0.0..=0.5),
-            ),
-            Field::new(
-                "ridge",
-                "Weight of the probes' penalty",
-                Value::Number(&mut self.ridge, 0.0..=1e6),
-            ),
-            Field::new(
-                "seed",
-                "Of the shuffles and controls",
-                Value::Seed(&mut self.seed),
-            ),
-        ]
-    }
-}
 
 /// A true and a false statement: all heads' z at their last token, `[layer, head, d_head]` each.
 #[derive(Clone, Debug, PartialEq)]
@@ -253,17 +154,19 @@ pub fn iti(
     progress: &mut dyn Progress,
 ) -> Result<(Report, Vectors), AnalysisError> {
     let model = std::sync::Arc::clone(engine.model());
-    let spec = &model.spec;
+    let n_ctx = model.spec.n_ctx;
     let (kept, notes) = usable(&model, cases, "iti", true)?;
-    let longest = kept.iter().map(|case| case.spec.ids.len()).max();
-    if longest.is_some_and(|n| n >= spec.n_ctx) {
+    let longest = kept.iter().map(|case| {
+        let answer = case.right_tokens(0).len().max(case.wrong_tokens(0).len());
+        case.spec.ids.len() + answer
+    });
+    if longest.max().is_some_and(|n| n > n_ctx) {
         return Err(AnalysisError::needs(format!(
-            "iti puts an answer after each prompt, and one fills the model's context of {} tokens: leave it out",
-            spec.n_ctx
+            "iti puts an answer after each prompt, and one fills the model's context of {n_ctx} tokens: leave it out"
         )));
     }
+    let several = kept.iter().any(has_several);
     let (learned, held_out) = part(kept, settings.held_out, settings.seed);
-    let (fitted, judged) = part(learned, settings.validation, settings.seed.wrapping_add(1));
     let heads = all_heads(&model);
     let k = count(settings.heads, SHARE, heads.len());
     let mut report = Report::new("iti")
@@ -273,43 +176,52 @@ pub fn iti(
         .with("at", at_text(&settings.at))
         .with("held_out", settings.held_out)
         .with("validation", settings.validation)
+        .with("folds", settings.folds)
         .with("ridge", settings.ridge)
-        .with("seed", settings.seed)
-        .with("prompts_fitted", fitted.len())
-        .with("prompts_judged", judged.len())
-        .with("prompts_held_out", held_out.len());
+        .with("seed", settings.seed);
     for note in notes {
         report.note(note);
     }
-    let n_all = (fitted.len() + judged.len()) as f32;
-    let fitted = pairs(engine, &fitted, &mut |i| {
-        progress.at(0.5 * i as f32 / n_all, None)
+    let seed = settings.seed.wrapping_add(1);
+    let half = learn(engine, &learned, settings, seed, &mut |done| {
+        progress.at(0.4 * done, None)
     })?;
-    let n_fitted = fitted.len();
-    let judged = pairs(engine, &judged, &mut |i| {
-        progress.at(0.5 * (n_fitted + i) as f32 / n_all, None)
-    })?;
-    let shape = (spec.n_heads, spec.d_head);
-    let found = probes(&fitted, &judged, &heads, shape, settings, &mut |done| {
-        progress.at(0.1f32.mul_add(done, 0.5), None)
-    })?;
-    describe(&mut report, &model, &found);
-    if !progress.at(0.6, Some(&report)) {
+    report = report
+        .with("prompts_fitted", half.n_fitted)
+        .with("prompts_judged", half.n_judged)
+        .with("prompts_held_out", held_out.len());
+    let found = &half.found;
+    describe(&mut report, &model, found);
+    if !progress.at(0.4, Some(&report)) {
         return Err(RunError::Stopped.into());
     }
-    let ranked = ranked(&found);
+    let ranked = ranked(found);
     let chosen: Vec<&Found> = ranked.iter().copied().take(k).collect();
     report.tables.push(chosen_table(&chosen));
-    measure(
+    let first = measure(
         engine,
-        &held_out,
-        &found,
+        (&held_out, several),
+        found,
         &chosen,
         settings,
         &mut report,
-        progress,
+        &mut |done| progress.at(0.25f32.mul_add(done, 0.4), None),
     )?;
-    notes_of(&mut report, &model, &chosen);
+    if !progress.at(0.65, Some(&report)) {
+        return Err(RunError::Stopped.into());
+    }
+    let first = folds::Fold::new(&chosen, held_out.len(), first);
+    folds::compare(
+        engine,
+        (first, [&learned, &held_out]),
+        (settings, k),
+        &mut report,
+        &mut |done| progress.at(0.3f32.mul_add(done, 0.65), None),
+    )?;
+    prose::measure(engine, found, &chosen, settings, &mut report, &mut |done| {
+        progress.at(0.05f32.mul_add(done, 0.95), None)
+    })?;
+    notes_of(&mut report, &model, (found, &chosen), several);
     let chosen_heads: Vec<HeadId> = chosen.iter().map(|of| of.head).collect();
     let edits = edits(&chosen, settings.alpha, &settings.at);
     let vectors = Vectors {
@@ -318,6 +230,41 @@ pub fn iti(
         recipe: recipe(&model, &report, settings.seed, &chosen_heads),
     };
     Ok((report, vectors))
+}
+
+/// What some prompts taught.
+struct Learned {
+    found: Vec<Found>,
+    n_fitted: usize,
+    n_judged: usize,
+}
+
+/// Probes of all heads, fitted to a part of the prompts and judged by the others.
+fn learn(
+    engine: &mut Engine,
+    cases: &[Case],
+    settings: &Settings,
+    seed: u64,
+    go_on: &mut dyn FnMut(f32) -> bool,
+) -> Result<Learned, AnalysisError> {
+    let (fitted, judged) = part(cases.to_vec(), settings.validation, seed);
+    let n_all = cases.len() as f32;
+    let (n_fitted, n_judged) = (fitted.len(), judged.len());
+    let fitted = pairs(engine, &fitted, &mut |i| go_on(0.8 * i as f32 / n_all))?;
+    let judged = pairs(engine, &judged, &mut |i| {
+        go_on(0.8 * (n_fitted + i) as f32 / n_all)
+    })?;
+    let model = engine.model();
+    let shape = (model.spec.n_heads, model.spec.d_head);
+    let heads = all_heads(model);
+    let found = probes(&fitted, &judged, &heads, shape, settings, &mut |done| {
+        go_on(0.2f32.mul_add(done, 0.8))
+    })?;
+    Ok(Learned {
+        found,
+        n_fitted,
+        n_judged,
+    })
 }
 
 /// z of all heads at the last token of each prompt's true and false statement.
@@ -329,27 +276,21 @@ fn pairs(
     let mut found = Vec::with_capacity(cases.len());
     for (i, case) in cases.iter().enumerate() {
         let go_on = &mut || go_on(i);
-        let Some((right, wrong)) = case.pair() else {
-            continue;
-        };
         found.push(Pair {
-            right: last_z(engine, &with(&case.spec, right), go_on)?,
-            wrong: last_z(engine, &with(&case.spec, wrong), go_on)?,
+            right: last_z(engine, &statement(case, case.right_tokens(0)), go_on)?,
+            wrong: last_z(engine, &statement(case, case.wrong_tokens(0)), go_on)?,
         });
     }
     Ok(found)
 }
 
-/// The prompt with one more token, read there.
-fn with(spec: &RunSpec, id: u32) -> RunSpec {
-    let ids = [&spec.ids[..], &[id]].concat();
+/// The prompt with an answer, read at its last token.
+fn statement(case: &Case, answer: &[u32]) -> RunSpec {
+    let spec = case.followed_by(answer);
     RunSpec {
-        n_prompt: ids.len(),
-        reach: ids.len(),
-        position: ids.len() - 1,
-        last: ids.len() - 1,
-        ids: ids.into(),
-        ..spec.clone()
+        position: spec.ids.len() - 1,
+        last: spec.ids.len() - 1,
+        ..spec
     }
 }
 

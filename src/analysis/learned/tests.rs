@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::analysis::Progress;
-use crate::analysis::cases::of_task;
-use crate::experiment::engine::Unwatched;
+use crate::analysis::cases::{Whole, of_task};
+use crate::analysis::metric::log_prob;
+use crate::analysis::report::Cell;
+use crate::analysis::{Case, Progress};
+use crate::experiment::RunSpec;
+use crate::experiment::engine::{Engine, Unwatched};
 use crate::model::load::{Unreported, open};
 use crate::prompt::BosRule;
 use crate::task::{Draw, TaskSet};
@@ -66,6 +69,21 @@ pub(crate) fn case(ids: &[u32], right: u32, wrong: Option<u32>) -> Case {
     }
 }
 
+/// The case with answers of several tokens.
+pub(crate) fn whole(case: Case, right: &[&[u32]], wrong: &[&[u32]]) -> Case {
+    let first = |of: &[&[u32]]| of.iter().map(|ids| ids[0]).collect();
+    let all = |of: &[&[u32]]| of.iter().map(|ids| ids.to_vec()).collect();
+    Case {
+        answers: first(right),
+        wrong: first(wrong),
+        whole: Whole {
+            right: all(right),
+            wrong: all(wrong),
+        },
+        ..case
+    }
+}
+
 /// Different prompts with an answer.
 pub(crate) fn cases(n: u32, wrong: Option<u32>) -> Vec<Case> {
     let ids = |i: u32| [1 + i % 5, 2, 7 + i, 4];
@@ -115,6 +133,16 @@ pub(crate) fn row(report: &Report, start: &str) -> Vec<f64> {
     found[1..].iter().map(number).collect()
 }
 
+/// A number of a table whose name contains a word; NaN where it is blank.
+pub(crate) fn number(report: &Report, name: &str, row: usize, column: usize) -> f64 {
+    let mut tables = report.tables.iter();
+    let table = tables.find(|table| table.name.contains(name)).unwrap();
+    match &table.rows[row][column] {
+        Cell::Number(x) => x.unwrap_or(f64::NAN),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn vectors() -> Vectors {
     Vectors {
         tensors: vec![
@@ -132,7 +160,7 @@ fn a_saved_file_has_the_vectors_and_how_they_were_made() {
     let path = folder.path().join("truth.safetensors");
     vectors().save(&path).unwrap();
     let bytes = fs::read(&path).unwrap();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = header.metadata().as_ref().unwrap();
     assert_eq!(metadata["method"], "iti");
     assert_eq!(metadata["seed"], "7");
@@ -143,7 +171,7 @@ fn a_saved_file_has_the_vectors_and_how_they_were_made() {
     );
     let digest = format!("{:x}", Sha256::digest(metadata["recipe"].as_bytes()));
     assert_eq!(metadata["digest"], format!("sha256:{digest}"));
-    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let read = SafeTensors::deserialize(&bytes).unwrap();
     let values = read.tensor("L0H1.direction").unwrap();
     let expected: Vec<u8> = [1.0f32, -0.5, 0.25]
         .iter()
@@ -166,49 +194,152 @@ fn a_file_that_cannot_be_written_leaves_nothing() {
 }
 
 #[test]
-fn parts_are_seeded_and_lose_nothing() {
-    let items: Vec<usize> = (0..11).collect();
-    let (kept, out) = part(items.clone(), 0.25, 3);
-    assert_eq!((kept.len(), out.len()), (8, 3));
-    assert_eq!(part(items.clone(), 0.25, 3), (kept.clone(), out.clone()));
-    assert_ne!(part(items.clone(), 0.25, 4), (kept.clone(), out.clone()));
-    let mut all = [kept, out].concat();
-    all.sort_unstable();
-    assert_eq!(all, items);
-    assert_eq!(part(vec![1, 2], 0.0, 0).1.len(), 1);
-}
-
-#[test]
 fn effects_are_their_definitions() {
-    let mut of = case(&[0], 2, Some(0));
+    let mut engine = engine("tiny-llama");
+    let mut of = case(&[3, 1, 4], 2, Some(0));
     of.answers.push(1);
-    let effect = Effect::of(&of, &[1.0, 3.0, 2.0, 4.0]).unwrap();
-    assert!(effect.accuracy == 0.0 && effect.prefers == Some(1.0));
-    let (e1, e2, e3) = (1f64.exp(), 2f64.exp(), 3f64.exp());
-    let share = (e3 + e2) / (e3 + e2 + e1);
+    let row = logits(&mut engine, &of, &[], Path::new(""));
+    let effect = plain_effect(&mut engine, &of);
+    let p = |id: u32| log_prob(&row, id).unwrap().exp();
+    let share = (p(2) + p(1)) / (p(2) + p(1) + p(0));
     assert!((effect.mass.unwrap() - share).abs() < 1e-6);
-    assert!((effect.logit_diff.unwrap() - 1.0).abs() < 1e-6);
-    let loss = (e1 + e2 + e3 + 4f64.exp()).ln() - 2.0;
-    assert!((effect.loss - loss).abs() < 1e-6);
-    // Nothing underflows to 0/0.
-    let far = Effect::of(&of, &[-2000.0, -2000.0, -2000.0, 0.0]).unwrap();
-    assert!((far.mass.unwrap() - 2.0 / 3.0).abs() < 1e-6);
-    assert_eq!(Effect::of(&of, &[0.0]), None);
+    assert_eq!(effect.prefers, Some(f64::from(u8::from(p(2) > p(0)))));
+    let difference = f64::from(row[2] - row[0]);
+    assert!((effect.logit_diff.unwrap() - difference).abs() < 1e-5);
+    assert!((effect.loss + p(2).ln()).abs() < 1e-6);
+    assert_eq!((effect.whole_loss, effect.exact), (None, None));
+    let best = (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let right = case(&[3, 1, 4], best.unwrap() as u32, None);
+    let of_right = plain_effect(&mut engine, &right);
+    assert!(of_right.accuracy > 0.5 && of_right.prefers.is_none());
+    assert!(effect.accuracy < 0.5 || of.answers.contains(&right.answers[0]));
+    of.wrong.push(1 << 30);
+    let unknown = effects(
+        &mut engine,
+        &[of],
+        &[Variant::default()],
+        Path::new(""),
+        &mut |_| true,
+    );
+    assert!(unknown.unwrap_err().to_string().contains("no token"));
+}
+
+fn plain_effect(engine: &mut Engine, case: &Case) -> Effect {
+    let cases = std::slice::from_ref(case);
+    let plain = [Variant::default()];
+    effects(engine, cases, &plain, Path::new(""), &mut |_| true).unwrap()[0]
+}
+
+/// ln p of tokens after a prompt, each from a run of its own.
+fn by_hand(engine: &mut Engine, prompt: &[u32], tokens: &[u32]) -> f64 {
+    let of_token = |(i, token): (usize, &u32)| {
+        let ids = [prompt, &tokens[..i]].concat();
+        let row = logits(engine, &case(&ids, 0, None), &[], Path::new(""));
+        log_prob(&row, *token).unwrap()
+    };
+    tokens.iter().enumerate().map(of_token).sum()
 }
 
 #[test]
-fn prompts_are_cut_where_the_answer_follows_and_taken_once() {
-    let model = model("tiny-gpt2");
-    let mut given = cases(9, None);
-    given[0].spec.position = 2;
-    given.push(given[1].clone());
-    given.push(Case {
-        answers: vec![],
-        ..given[2].clone()
-    });
-    let (kept, notes) = usable(&model, &given, "x", false).unwrap();
-    assert_eq!((kept.len(), notes.len()), (9, 2), "{notes:?}");
-    assert_eq!((kept[0].spec.ids.len(), kept[0].spec.last), (3, 2));
+fn mc1_and_mc2_are_of_whole_answers() {
+    let prompt = [3, 1, 4];
+    for name in ["tiny-llama", "tiny-gpt2"] {
+        let mut engine = engine(name);
+        let right: [&[u32]; 3] = [&[2, 5, 9], &[7], &[2, 6]];
+        let wrong: [&[u32]; 2] = [&[2, 5, 8], &[11, 1]];
+        let of = whole(case(&prompt, 0, None), &right, &wrong);
+        let effect = plain_effect(&mut engine, &of);
+        let mut sums = |answers: &[&[u32]]| -> Vec<f64> {
+            let of = answers.iter();
+            of.map(|tokens| by_hand(&mut engine, &prompt, tokens))
+                .collect()
+        };
+        let (right, wrong) = (sums(&right), sums(&wrong));
+        let p = |of: &[f64]| of.iter().map(|x| x.exp()).sum::<f64>();
+        let share = p(&right) / (p(&right) + p(&wrong));
+        assert!((effect.mass.unwrap() - share).abs() < 1e-5, "{name}");
+        // The best right answer counts, however likely another right one is.
+        let is_first = wrong.iter().all(|other| right[0] > *other);
+        assert_eq!(effect.prefers, Some(f64::from(u8::from(is_first))));
+        assert!((effect.whole_loss.unwrap() + right[0]).abs() < 1e-5);
+        // First tokens say something else: two answers begin alike.
+        assert!(effect.logit_diff.unwrap().abs() < 1e-9);
+        assert!((effect.loss - effect.whole_loss.unwrap()).abs() > 0.1);
+    }
+}
+
+#[test]
+fn mc1_asks_for_the_first_right_answer() {
+    let mut engine = engine("tiny-llama");
+    let row = logits(&mut engine, &case(&[3, 1, 4], 0, None), &[], Path::new(""));
+    let mut order: Vec<u32> = (0..row.len() as u32).collect();
+    order.sort_by(|a, b| row[*b as usize].total_cmp(&row[*a as usize]));
+    let mut of = case(&[3, 1, 4], order[0], Some(order[1]));
+    of.answers.push(order[2]);
+    assert_eq!(plain_effect(&mut engine, &of).prefers, Some(1.0));
+    of.answers.swap(0, 1);
+    assert_eq!(plain_effect(&mut engine, &of).prefers, Some(0.0));
+}
+
+#[test]
+fn edits_act_on_whole_answers() {
+    let mut engine = engine("tiny-llama");
+    let of = whole(case(&[3, 1, 4], 0, None), &[&[2, 5, 9]], &[&[7, 1]]);
+    let edits: Vec<Edit> = vec!["L0H1=zero@last".parse().unwrap()];
+    let at = |edits: &str, engine: &mut Engine| -> f64 {
+        let edits: Vec<Edit> = vec![edits.parse().unwrap()];
+        let read = |(i, token): (usize, &u32)| {
+            let mut case = case(&[3, 1, 4, 2, 5], 0, None);
+            case.spec.position = 2 + i;
+            log_prob(&logits(engine, &case, &edits, Path::new("")), *token).unwrap()
+        };
+        [2, 5, 9].iter().enumerate().map(read).sum()
+    };
+    let variants = [
+        Variant::from(edits.clone()),
+        Variant {
+            edits,
+            each_step: true,
+        },
+    ];
+    let cases = std::slice::from_ref(&of);
+    let found = effects(&mut engine, cases, &variants, Path::new(""), &mut |_| true).unwrap();
+    let last = at("L0H1=zero@2", &mut engine);
+    let each = at("L0H1=zero@2,3,4", &mut engine);
+    assert!((found[0].whole_loss.unwrap() + last).abs() < 1e-5);
+    assert!((found[1].whole_loss.unwrap() + each).abs() < 1e-5);
+    assert!((last - each).abs() > 1e-4);
+}
+
+#[test]
+fn tiny_probabilities_do_not_become_nothing() {
+    let mut engine = engine("tiny-llama");
+    let long: Vec<u32> = (0..40).map(|i| 1 + i % 7).collect();
+    let mut other = long.clone();
+    other[39] = 9;
+    let right: [&[u32]; 1] = [&long];
+    let wrong: [&[u32]; 1] = [&other];
+    let effect = plain_effect(&mut engine, &whole(case(&[3], 0, None), &right, &wrong));
+    let mass = effect.mass.unwrap();
+    assert!(mass > 0.0 && mass < 1.0, "{mass}");
+}
+
+#[test]
+fn what_was_saved_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("truth.safetensors");
+    vectors().save(&path).unwrap();
+    assert_eq!(Vectors::load(&path).unwrap(), vectors());
+    let error = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        Vectors::load(&path).unwrap_err().to_string()
+    };
+    assert!(error(b"x").contains("truth.safetensors"));
+    let foreign = error(&bytes_of(Map::new(), &vectors().tensors));
+    assert!(foreign.contains("metadata"), "{foreign}");
+    fs::remove_file(&path).unwrap();
+    let missing = Vectors::load(&path).unwrap_err().to_string();
+    assert!(missing.contains("cannot be read"), "{missing}");
 }
 
 #[test]

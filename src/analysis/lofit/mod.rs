@@ -5,15 +5,17 @@
 //! ‖A‖. Step 2: the gains are dropped, and the chosen heads have an offset v, z ← z + v at every position. Only A and v
 //! are trained, the model stays as it is.
 //!
-//! Chosen where the paper leaves it open: the loss is that of the answer's first token (cases hold no more), and the
-//! rate stays the same throughout. The same number of random heads is trained beside the chosen ones, with several seeds.
+//! The loss is the cross-entropy of the first right answer, as a mean over its tokens, or that of direct preference
+//! optimisation (Rafailov et al. 2023, arXiv 2305.18290, equation 7) of right answers over wrong ones against the
+//! unmodified model, whole answers in both. Chosen where the paper leaves it open: the rate stays the same throughout. The
+//! same number of random heads is trained beside the chosen ones, with several seeds.
 
+mod settings;
 #[cfg(test)]
 mod tests;
 mod train;
 
 use crate::analysis::controls::draws;
-use crate::analysis::field::{Field, Value};
 use crate::analysis::report::{Cell, HeadScores, Line, Plot, Report, Scale, Table};
 use crate::analysis::{AnalysisError, Case, Progress};
 use crate::edit::{Edit, Positions, Target};
@@ -22,127 +24,14 @@ use crate::ids::HeadId;
 use crate::model::Model;
 
 use crate::analysis::learned::{
-    CONTROLS, Effect, Scratch, Vectors, add, all_heads, count, effect_table, effects, part, recipe,
-    usable,
+    Effect, Scratch, Variant, Vectors, add, all_heads, count, effect_table, effects, has_several,
+    part, recipe, usable,
 };
-pub use train::{Kind, Trained, Training, gradients, train};
+pub use settings::Settings;
+pub use train::{Example, Kind, Objective, Trained, Training, examples, gradients, train};
 
 /// Heads that are trained: 3 % (32 of 1,024).
 const SHARE: f64 = 0.03;
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// Heads that get an offset; `None`: 3 % of them.
-    pub heads: Option<usize>,
-    pub epochs: usize,
-    pub batch: usize,
-    /// Rate of step 1.
-    pub gain_rate: f64,
-    /// Rate of step 2.
-    pub offset_rate: f64,
-    /// λ, the weight of Σ |A| in step 1.
-    pub lambda: f64,
-    /// AdamW's.
-    pub decay: f64,
-    /// Share of the prompts that nothing is learned from.
-    pub held_out: f64,
-    /// Sets of random heads that are trained as the chosen ones are.
-    pub controls: usize,
-    pub seed: u64,
-}
-
-impl Default for Settings {
-    /// The paper's for a 7B model and a task of single answers (MQuAKE).
-    fn default() -> Self {
-        Self {
-            heads: None,
-            epochs: 5,
-            batch: 8,
-            gain_rate: 5e-3,
-            offset_rate: 1e-2,
-            lambda: 1e-3,
-            decay: 0.01,
-            held_out: 0.25,
-            controls: CONTROLS,
-            seed: 42,
-        }
-    }
-}
-
-impl Settings {
-    pub fn fields(&mut self) -> Vec<Field<'_>> {
-        vec![
-            Field::new(
-                "heads",
-                "How many heads get an offset",
-                Value::MaybeCount(&mut self.heads, 1..=100_000),
-            ),
-            Field::new(
-                "epochs",
-                "How often each prompt is seen, in each of the two steps",
-                Value::Count(&mut self.epochs, 1..=1000),
-            ),
-            Field::new(
-                "batch",
-                "Prompts a step of the optimiser",
-                Value::Count(&mut self.batch, 1..=1000),
-            ),
-            Field::new(
-                "gain-rate",
-                "Learning rate of the gains that heads are chosen by",
-                Value::Number(&mut self.gain_rate, 0.0..=10.0),
-            ),
-            Field::new(
-                "offset-rate",
-                "Learning rate of the offsets",
-                Value::Number(&mut self.offset_rate, 0.0..=10.0),
-            ),
-            Field::new(
-                "lambda",
-                "Weight of the gains' absolute values in the loss",
-                Value::Number(&mut self.lambda, 0.0..=10.0),
-            ),
-            Field::new(
-                "decay",
-                "Weight decay",
-                Value::Number(&mut self.decay, 0.0..=10.0),
-            ),
-            Field::new(
-                "held-out",
-                "Share of the prompts that only the effect is measured on",
-                Value::Number(&mut self.held_out, 0.0..=0.5),
-            ),
-            Field::new(
-                "controls",
-                "Sets of random heads that are trained for comparison",
-                Value::Count(&mut self.controls, 0..=100),
-            ),
-            Field::new(
-                "seed",
-                "Of the starts, shuffles and controls",
-                Value::Seed(&mut self.seed),
-            ),
-        ]
-    }
-
-    fn training(&self, kind: Kind, heads: Vec<HeadId>, seed: u64) -> Training {
-        let gains = kind == Kind::Gain;
-        Training {
-            kind,
-            heads,
-            rate: if gains {
-                self.gain_rate
-            } else {
-                self.offset_rate
-            },
-            lambda: if gains { self.lambda } else { 0.0 },
-            decay: self.decay,
-            epochs: self.epochs,
-            batch: self.batch,
-            seed,
-        }
-    }
-}
 
 /// Trains gains of all heads and offsets of the best, and measures what the offsets do to prompts that were held out.
 pub fn lofit(
@@ -152,11 +41,13 @@ pub fn lofit(
     progress: &mut dyn Progress,
 ) -> Result<(Report, Vectors), AnalysisError> {
     let model = std::sync::Arc::clone(engine.model());
-    let (kept, notes) = usable(&model, cases, "lofit", false)?;
+    let (kept, notes) = usable(&model, cases, "lofit", settings.loss == Objective::Dpo)?;
     let (learned, held_out) = part(kept, settings.held_out, settings.seed);
     let heads = all_heads(&model);
     let k = count(settings.heads, SHARE, heads.len());
     let mut report = Report::new("lofit")
+        .with("loss", settings.loss.name())
+        .with("beta", settings.beta)
         .with("heads", k)
         .with("epochs", settings.epochs)
         .with("batch", settings.batch)
@@ -174,8 +65,12 @@ pub fn lofit(
     }
     // A training of gains, one of offsets, one for each control, and the measurement.
     let share = 1.0 / (settings.controls as f32 + 2.2);
+    let examples = examples(engine, &learned, settings.loss, &mut |_| {
+        progress.at(0.0, None)
+    })?;
+    report = report.with("examples", examples.len());
     let gains = settings.training(Kind::Gain, heads.clone(), settings.seed);
-    let gains = train(engine, &learned, &gains, &mut |done, losses| {
+    let gains = train(engine, &examples, &gains, &mut |done, losses| {
         let Some(losses) = losses else {
             return progress.at(share * done, None);
         };
@@ -206,7 +101,7 @@ pub fn lofit(
         let seed = settings.seed.wrapping_add(1 + i as u64);
         let training = settings.training(Kind::Offset, set.clone(), seed);
         let before = report.clone();
-        let offsets = train(engine, &learned, &training, &mut |done, losses| {
+        let offsets = train(engine, &examples, &training, &mut |done, losses| {
             let fraction = share * (1.0 + i as f32 + done);
             let Some(losses) = losses.filter(|_| i == 0) else {
                 return progress.at(fraction, None);
@@ -234,7 +129,8 @@ pub fn lofit(
             progress.at((1.0 - from).mul_add(done, from), None)
         },
     )?;
-    notes_of(&mut report, &model, settings, &trained);
+    let several = learned.iter().chain(&held_out).any(has_several);
+    notes_of(&mut report, &model, settings, &trained, several);
     let mut tensors = tensors(&trained[0], 0);
     tensors.extend(chosen.iter().filter_map(|head| {
         let at = gains.heads.iter().position(|of| of == head)?;
@@ -330,8 +226,8 @@ fn measure(
 ) -> Result<(), AnalysisError> {
     let sets = trained.iter().enumerate();
     let named: Vec<_> = sets.clone().flat_map(|(i, of)| tensors(of, i)).collect();
-    let mut variants = vec![vec![]];
-    variants.extend(sets.map(|(i, of)| edits(of, i)));
+    let mut variants = vec![Variant::default()];
+    variants.extend(sets.map(|(i, of)| edits(of, i).into()));
     let scratch = Scratch::new(&named)?;
     let folder = scratch.folder();
     for (i, (name, cases)) in [
@@ -385,8 +281,25 @@ fn measure(
     Ok(())
 }
 
-fn notes_of(report: &mut Report, model: &Model, settings: &Settings, trained: &[Trained]) {
-    report.note("the loss is that of the first token of the first right answer");
+fn notes_of(
+    report: &mut Report,
+    model: &Model,
+    settings: &Settings,
+    trained: &[Trained],
+    several: bool,
+) {
+    report.note(match settings.loss {
+        Objective::Answer => {
+            "the loss of training is the cross-entropy of the first right answer, a mean over its tokens"
+        }
+        Objective::Dpo => {
+            "the loss of training is that of preferring a right answer to a wrong one more than the unmodified model does, \
+             whole answers, ln 2 where nothing is preferred more; each answer is in a pair, and the shorter list begins again"
+        }
+    });
+    if several {
+        report.note("MC1 and MC2 are of whole answers; accuracy, logit difference and loss are of their first tokens");
+    }
     report.note(
         "offsets act at every position, of generated text too; the gains only chose the heads, and lie in the file unused",
     );

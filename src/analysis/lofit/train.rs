@@ -11,7 +11,7 @@ use crate::model::backward::Reach;
 use crate::model::plan::{Change, RowEdit};
 use crate::model::site::{Part, Site};
 
-use crate::analysis::learned::cross_entropy;
+use crate::analysis::learned::{Variant, answer_log_probs, answer_loss};
 
 /// Standard deviation of the values that training starts with.
 const START: f64 = 1e-3;
@@ -25,10 +25,36 @@ pub enum Kind {
     Offset,
 }
 
+/// What training makes smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Objective {
+    /// Cross-entropy of the first right answer, a mean over its tokens.
+    #[default]
+    Answer,
+    /// −ln σ(β m), where m is how much more than the unmodified model a right answer is preferred to a wrong one.
+    Dpo,
+}
+
+impl Objective {
+    pub const ALL: [Self; 2] = [Self::Answer, Self::Dpo];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "answer",
+            Self::Dpo => "dpo",
+        }
+    }
+}
+
+crate::choose!(Objective);
+
 /// What is trained, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
     pub kind: Kind,
+    pub objective: Objective,
+    /// β of [`Objective::Dpo`].
+    pub beta: f64,
     pub heads: Vec<HeadId>,
     pub rate: f64,
     /// Weight of the values' sizes in the loss.
@@ -49,10 +75,81 @@ pub struct Trained {
     pub losses: Vec<f64>,
 }
 
-/// Trains on the cases. `heard` is told the finished fraction and, before each prompt, the losses, and may stop it.
+/// What is learned from at a time: a prompt with an answer, or with two of which one is to be preferred.
+#[derive(Clone, Debug)]
+pub struct Example<'a> {
+    pub case: &'a Case,
+    /// All tokens of a right answer.
+    pub right: &'a [u32],
+    pub against: Option<Against<'a>>,
+}
+
+/// A wrong answer, and how the unmodified model takes to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Against<'a> {
+    pub wrong: &'a [u32],
+    /// ln p(right) − ln p(wrong) of the unmodified model.
+    pub preference: f64,
+}
+
+/// The examples of cases: one a case, or one a pair of a right and a wrong answer, in which each answer has its turn and
+/// the shorter list begins again. `go_on` hears the finished fraction, and may stop it.
+pub fn examples<'a>(
+    engine: &mut Engine,
+    cases: &'a [Case],
+    objective: Objective,
+    go_on: &mut dyn FnMut(f32) -> bool,
+) -> Result<Vec<Example<'a>>, AnalysisError> {
+    let mut found = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        if objective == Objective::Answer {
+            found.push(Example {
+                case,
+                right: case.right_tokens(0),
+                against: None,
+            });
+            continue;
+        }
+        let heard = &mut |_: f32| go_on(i as f32 / cases.len() as f32);
+        let (n_right, n_wrong) = (case.answers.len(), case.wrong.len());
+        let mut log_prob = |tokens: &[u32]| -> Result<f64, AnalysisError> {
+            let plain = [Variant::default()];
+            Ok(answer_log_probs(engine, case, tokens, &plain, None, heard)?[0])
+        };
+        let of_right: Result<Vec<f64>, _> = (0..n_right)
+            .map(|i| log_prob(case.right_tokens(i)))
+            .collect();
+        let of_wrong: Result<Vec<f64>, _> = (0..n_wrong)
+            .map(|i| log_prob(case.wrong_tokens(i)))
+            .collect();
+        let (of_right, of_wrong) = (of_right?, of_wrong?);
+        let n_pairs = if n_right.min(n_wrong) == 0 {
+            0
+        } else {
+            n_right.max(n_wrong)
+        };
+        found.extend((0..n_pairs).map(|pair| {
+            let (right, wrong) = (pair % n_right, pair % n_wrong);
+            Example {
+                case,
+                right: case.right_tokens(right),
+                against: Some(Against {
+                    wrong: case.wrong_tokens(wrong),
+                    preference: of_right[right] - of_wrong[wrong],
+                }),
+            }
+        }));
+        if !heard(0.0) {
+            return Err(RunError::Stopped.into());
+        }
+    }
+    Ok(found)
+}
+
+/// Trains on the examples. `heard` is told the finished fraction and, before each of them, the losses, and may stop it.
 pub fn train(
     engine: &mut Engine,
-    cases: &[Case],
+    examples: &[Example<'_>],
     training: &Training,
     heard: &mut dyn FnMut(f32, Option<&[f64]>) -> bool,
 ) -> Result<Trained, AnalysisError> {
@@ -70,8 +167,8 @@ pub fn train(
     let n_values = training.heads.len() * d_head;
     let mut optimiser = AdamW::new(n_values);
     let mut losses = Vec::new();
-    let mut order: Vec<usize> = (0..cases.len()).collect();
-    let total = (training.epochs * cases.len()) as f32;
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    let total = (training.epochs * examples.len()) as f32;
     let mut done = 0;
     for _ in 0..training.epochs {
         order.shuffle(&mut rng);
@@ -84,8 +181,8 @@ pub fn train(
                     return Err(RunError::Stopped.into());
                 }
                 let go_on = &mut || heard(fraction, None);
-                let (of_case, d) = gradients(engine, &cases[*i], training, &values, go_on)?;
-                loss += of_case;
+                let (of_example, d) = gradients(engine, &examples[*i], training, &values, go_on)?;
+                loss += of_example;
                 for (sum, d) in sum.iter_mut().zip(d.iter().flatten()) {
                     *sum += d;
                 }
@@ -109,16 +206,49 @@ pub fn train(
     })
 }
 
-/// The loss of a case, in nats, and its gradient by each head's values, `[head][d_head]`; without λ's part.
+/// The loss of an example, in nats, and its gradient by each head's values, `[head][d_head]`; without λ's part.
 pub fn gradients(
     engine: &mut Engine,
+    example: &Example<'_>,
+    training: &Training,
+    values: &[Vec<f32>],
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<(f64, Vec<Vec<f64>>), AnalysisError> {
+    let Example {
+        case,
+        right,
+        against,
+    } = example;
+    let (of_right, mut d) = of_answer(engine, case, right, training, values, go_on)?;
+    let Some(Against { wrong, preference }) = against else {
+        let share = 1.0 / right.len().max(1) as f64;
+        d.iter_mut().flatten().for_each(|d| *d *= share);
+        return Ok((of_right * share, d));
+    };
+    let (of_wrong, by_wrong) = of_answer(engine, case, wrong, training, values, go_on)?;
+    let beta = training.beta;
+    let margin = beta * (of_wrong - of_right - preference);
+    // −ln σ(x) = ln(1 + exp(−x)), whose slope is −σ(−x); the losses of answers are −ln p.
+    let loss = (-margin).max(0.0) + (-margin.abs()).exp().ln_1p();
+    let weight = beta / (1.0 + margin.exp());
+    for (d, by_wrong) in d.iter_mut().flatten().zip(by_wrong.iter().flatten()) {
+        *d = weight * (*d - by_wrong);
+    }
+    Ok((loss, d))
+}
+
+/// −ln p of an answer, all its tokens, and its gradient by each head's values.
+fn of_answer(
+    engine: &mut Engine,
     case: &Case,
+    tokens: &[u32],
     training: &Training,
     values: &[Vec<f32>],
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<(f64, Vec<Vec<f64>>), AnalysisError> {
     let (n_heads, d_head) = (engine.model().spec.n_heads, engine.model().spec.d_head);
-    let n_tokens = case.spec.ids.len();
+    let spec = case.followed_by(&tokens[..tokens.len().saturating_sub(1)]);
+    let n_tokens = spec.ids.len();
     let learned: Vec<(Site, RowEdit)> = training
         .heads
         .iter()
@@ -139,19 +269,18 @@ pub fn gradients(
         })
         .collect();
     let lowest = training.heads.iter().map(|head| head.layer).min();
-    let positions = [case.spec.position];
+    let positions: Vec<usize> = (spec.position..n_tokens).collect();
     let reach = Reach {
         positions: &positions,
         down_to: lowest.unwrap_or(0),
     };
-    let answer = case.answers.first().copied().unwrap_or_default();
     let mut loss = None;
     let mut read = |logits: &[f32]| {
-        let (found, d) = cross_entropy(logits, answer);
+        let (found, d) = answer_loss(logits, tokens);
         loss = found;
         d
     };
-    let found = engine.gradient(&case.spec, &learned, reach, &mut read, go_on)?;
+    let found = engine.gradient(&spec, &learned, reach, &mut read, go_on)?;
     let loss = loss.ok_or_else(|| {
         AnalysisError::needs(format!(
             "the answer of `{}` is no token of this model",

@@ -14,6 +14,7 @@ mod refusals;
 mod table;
 #[cfg(test)]
 mod tests;
+mod truthfulqa;
 mod verbaliser;
 
 use std::fs::File;
@@ -33,7 +34,7 @@ const EXPECTED_OBJECT: &str =
     "`items` (Headscope), `prompts` (auto-circuit) or `Instances` (Natural-Instructions)";
 const EXPECTED_ENTRY: &str = "entries with `input` and `output`, with `prompt` and `answer`, with `prompt`, `target_true` and `target_new`, or [prompt, answer]";
 const EXPECTED_TEXT: &str = "a JSON object or list, or a CSV or TSV table with a header `clean,corrupted,correct_idx,incorrect_idx`, \
-    `clean,corrupted,label` or `prompt,answer`";
+    `clean,corrupted,label`, `prompt,answer` or `Question,Best Answer,Correct Answers,Incorrect Answers`";
 
 /// Reads a text file within the size limit.
 pub(super) fn read(path: &Path) -> Result<String, TaskError> {
@@ -98,6 +99,8 @@ pub(super) fn parse(text: &str, name: &str, options: &Draw) -> Result<TaskSet, F
         eap_csv::decode(&table, name)
     } else if pairs::is_header(&table) {
         pairs::decode_table(&table, name)
+    } else if truthfulqa::is_header(&table) {
+        truthfulqa::decode(&table, name)
     } else if table.header().is_empty() {
         Err(FormatError::Empty { format: "a table" })
     } else {
