@@ -120,6 +120,57 @@ fn attribution_sums_to_the_logit_difference() {
 }
 
 #[test]
+fn the_lens_of_a_set_ends_in_the_mean_probability_of_the_answers() {
+    let model = fixture_model("tiny-gpt2");
+    let cases = [case(8), case(10)];
+    for frozen in [false, true] {
+        let settings = lens::Settings {
+            frozen,
+            ..lens::Settings::default()
+        };
+        let report = lens::lens_all(&mut engine(&model), &cases, &settings, &mut Unheard).unwrap();
+        let probs = cases.each_ref().map(|case| {
+            let logits = logits(&model, &case.spec);
+            f64::from(Readout::new(&logits).score(case.answers[0]).unwrap().prob)
+        });
+        let [_, found] = *report.plots[0].lines[0].points.last().unwrap();
+        assert!((found - f64::midpoint(probs[0], probs[1])).abs() < 1e-6);
+        assert_eq!(report.tables[0].rows.len(), model.spec.n_layers + 1);
+    }
+}
+
+#[test]
+fn the_attribution_of_a_set_is_the_mean_of_its_prompts() {
+    let model = fixture_model("tiny-llama");
+    let cases = [case(8), case(10)];
+    let settings = attribution::Settings::default();
+    let report =
+        attribution::attribute_all(&mut engine(&model), &cases, &settings, &mut Unheard).unwrap();
+    let each = cases
+        .each_ref()
+        .map(|case| summands(&mut engine(&model), &case.spec, case.pair().unwrap()).unwrap());
+    let head = HeadId::new(1, 2);
+    let i = model.spec.n_heads + 2;
+    let (a, b) = (each[0].heads[i], each[1].heads[i]);
+    let found = report
+        .scores_of("attribution")
+        .unwrap()
+        .value(head)
+        .unwrap();
+    assert!((found - f32::midpoint(a, b)).abs() < 1e-6);
+    let spread = report.scores_of("spread").unwrap().value(head).unwrap();
+    assert!((spread - (a - b).abs() / 2f32.sqrt()).abs() < 1e-5);
+    let sum: f64 = report.bars[0]
+        .bars
+        .iter()
+        .flat_map(|bar| &bar.parts)
+        .map(|p| p.value)
+        .sum();
+    assert!((sum - f64::midpoint(each[0].sum(), each[1].sum())).abs() < 1e-4);
+    assert_eq!(report.tables[0].rows.len(), 2);
+}
+
+#[test]
 fn before_a_head_that_is_not_linear_each_part_is_left_out_in_turn() {
     let mut n_models = 0;
     for (name, model) in every_fixture_model() {

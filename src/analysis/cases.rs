@@ -88,12 +88,12 @@ impl Case {
 
     /// The run with more tokens after the prompt, and after its contrast; it is read where it was.
     pub fn followed_by(&self, ids: &[u32]) -> RunSpec {
-        let longer = |of: &[u32]| [of, ids].concat().into();
+        let contrast = self.spec.contrast.as_deref();
         RunSpec {
-            ids: longer(&self.spec.ids),
+            ids: longer(&self.spec.ids, ids),
             n_prompt: self.spec.n_prompt + ids.len(),
             reach: self.spec.reach + ids.len(),
-            contrast: self.spec.contrast.as_deref().map(longer),
+            contrast: contrast.map(|of| longer(of, ids)),
             ..self.spec.clone()
         }
     }
@@ -130,6 +130,11 @@ impl Case {
             ..self.clone()
         })
     }
+}
+
+/// Tokens with others after them.
+fn longer(ids: &[u32], more: &[u32]) -> Arc<[u32]> {
+    [ids, more].concat().into()
 }
 
 fn tokens<'a>(whole: &'a [Vec<u32>], first: &'a [u32], i: usize) -> &'a [u32] {
@@ -279,9 +284,9 @@ fn read_on(spec: &mut RunSpec, a: &[u32], b: &[u32]) -> Vec<u32> {
     if n == 0 || n >= a.len().min(b.len()) || !is_at_end {
         return vec![];
     }
-    let longer = |of: &[u32]| [of, &a[..n]].concat().into();
-    spec.ids = longer(&spec.ids);
-    spec.contrast = spec.contrast.as_deref().map(longer);
+    spec.ids = longer(&spec.ids, &a[..n]);
+    let contrast = spec.contrast.as_deref();
+    spec.contrast = contrast.map(|ids| longer(ids, &a[..n]));
     spec.n_prompt += n;
     spec.reach += n;
     spec.position += n;

@@ -178,7 +178,9 @@ impl Classes {
         if let Some(prior) = &self.prior {
             p.iter_mut().zip(prior).for_each(|(p, prior)| *p /= prior);
             let total: f64 = p.iter().sum();
-            p.iter_mut().for_each(|p| *p /= total);
+            for p in &mut p {
+                *p /= total;
+            }
         }
         let mut scores = vec![0.0; self.names.len()];
         for (word, p) in self.words.iter().zip(p) {

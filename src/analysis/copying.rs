@@ -29,18 +29,75 @@ pub struct Copying {
     pub norm: Vec<Option<f32>>,
 }
 
+/// What stands between what heads read and what they write, over the whole vocabulary.
+struct Vocabulary {
+    /// `[embedding, unembedding]`: the product as it is stored, read column by column.
+    product: DMatrix<f64>,
+    last: Gain,
+}
+
+impl Vocabulary {
+    /// `None` without a language-model head, and where norms stand on the stream.
+    fn of(model: &Model) -> Result<Option<Self>, AnalysisError> {
+        let d = model.spec.d_model;
+        // Without these two the stream is not what the unembedding reads.
+        let (Some(last), Some(_)) = (
+            model.final_gain(),
+            model.attention_gain(model.spec.n_layers - 1),
+        ) else {
+            return Ok(None);
+        };
+        let product = model.vocabulary_product()?;
+        Ok(product.map(|product| Self {
+            product: DMatrix::from_iterator(d, d, product.iter().map(|x| f64::from(*x))),
+            last,
+        }))
+    }
+
+    /// W_V (W_E W_U)ᵀ W_O with the norms' gains, `[d_head, d_head]`.
+    fn circuit(
+        &self,
+        (mut v, mut o): (DMatrix<f64>, DMatrix<f64>),
+        gain: Option<&Gain>,
+        post: Option<&Gain>,
+    ) -> DMatrix<f64> {
+        if let Some(gain) = gain {
+            read_through(&mut v, gain);
+        }
+        if let Some(post) = post {
+            scale_rows(&mut o, &post.weight);
+        }
+        write_through(&mut o, &self.last);
+        v * (&self.product * o)
+    }
+}
+
+/// The eigenvalues of heads' circuits through the vocabulary, as real and imaginary parts; `None` where there is none.
+pub fn spectra(
+    model: &Model,
+    heads: &[HeadId],
+) -> Result<Vec<Option<Vec<[f64; 2]>>>, AnalysisError> {
+    let vocabulary = Vocabulary::of(model)?;
+    let of = |head: &HeadId| {
+        let Some(vocabulary) = &vocabulary else {
+            return Ok(None);
+        };
+        let weights = matrices(&model.head_weights(*head)?, model.spec.d_model);
+        let (gain, [post, _]) = (
+            model.attention_gain(head.layer),
+            model.post_gains(head.layer),
+        );
+        let circuit = vocabulary.circuit(weights, gain.as_ref(), post.as_ref());
+        let values = eigenvalues(&circuit);
+        Ok(values.map(|values| values.iter().map(|value| [value.re, value.im]).collect()))
+    };
+    heads.iter().map(of).collect()
+}
+
 pub fn copying(model: &Model, progress: &mut dyn Progress) -> Result<Copying, AnalysisError> {
     let spec = &model.spec;
     let d = spec.d_model;
-    let through = match (model.final_gain(), model.attention_gain(spec.n_layers - 1)) {
-        // Without these two the stream is not what the unembedding reads.
-        (Some(_), Some(_)) => model.vocabulary_product()?,
-        _ => None,
-    };
-    // [embedding, unembedding]: the product as it is stored, read column by column.
-    let through =
-        through.map(|product| DMatrix::from_iterator(d, d, product.iter().map(|x| f64::from(*x))));
-    let final_gain = model.final_gain();
+    let vocabulary = Vocabulary::of(model)?;
     let mut found = Copying::default();
     for layer in 0..spec.n_layers {
         step(progress, layer as f32 / spec.n_layers as f32)?;
@@ -52,20 +109,9 @@ pub fn copying(model: &Model, progress: &mut dyn Progress) -> Result<Copying, An
             .par_iter()
             .map(|weights| {
                 let (v, o) = matrices(weights, d);
-                let circuit = through
-                    .as_ref()
-                    .zip(final_gain.as_ref())
-                    .map(|(through, last)| {
-                        let (mut v, mut o) = (v.clone(), o.clone());
-                        if let Some(gain) = &gain {
-                            read_through(&mut v, gain);
-                        }
-                        if let Some(post) = &post {
-                            scale_rows(&mut o, &post.weight);
-                        }
-                        write_through(&mut o, last);
-                        v * (through * o)
-                    });
+                let circuit = vocabulary.as_ref().map(|vocabulary| {
+                    vocabulary.circuit((v.clone(), o.clone()), gain.as_ref(), post.as_ref())
+                });
                 let norm = (o.transpose() * &o)
                     .dot(&(&v * v.transpose()))
                     .max(0.0)

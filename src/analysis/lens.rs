@@ -6,12 +6,12 @@ use super::attribution::token_labels;
 use super::cases::Case;
 use super::field::{Field, Value};
 use super::metric::kl;
-use super::report::{Cell, Grid, Report, Scale, Table};
+use super::report::{Cell, Grid, Line, Plot, Report, Scale, Table};
 use super::{AnalysisError, Progress, step};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::{Readout, beside, lens as logits_of};
 use crate::model::site::{Part, Site};
-use crate::model::spec::{Head, Placement};
+use crate::model::spec::{Head, ModelSpec, Placement};
 
 /// Tokens that are listed at the read position.
 const TOP: usize = 5;
@@ -58,15 +58,7 @@ impl Default for Settings {
     }
 }
 
-/// Layer × position: the likeliest token, its probability; of the first answer its probability and rank; KL to the end.
-pub fn lens(
-    engine: &mut Engine,
-    case: &Case,
-    settings: &Settings,
-    progress: &mut dyn Progress,
-) -> Result<Report, AnalysisError> {
-    let model = std::sync::Arc::clone(engine.model());
-    let spec = &model.spec;
+fn check(spec: &ModelSpec, settings: &Settings) -> Result<(), AnalysisError> {
     if spec.head == Head::None {
         return Err(RunError::NoLogits.into());
     }
@@ -82,9 +74,11 @@ pub fn lens(
              that they are not in one basis",
         ));
     }
-    let (n, d) = (case.spec.ids.len(), spec.d_model);
-    let first = n - settings.positions.clamp(1, n);
-    let first = first.min(case.spec.position);
+    Ok(())
+}
+
+/// The streams that are read, by name, in the order of the pass.
+fn streams(spec: &ModelSpec, settings: &Settings) -> Vec<(String, Site)> {
     let mut streams: Vec<(String, Site)> = Vec::new();
     for layer in 0..spec.n_layers {
         streams.push((format!("{layer}_pre"), Site::Block(layer, Part::ResidPre)));
@@ -95,6 +89,131 @@ pub fn lens(
         }
     }
     streams.push(("final_post".into(), Site::final_resid(spec)));
+    streams
+}
+
+/// The lens of one prompt, or of the read positions of a set.
+pub fn lens_all(
+    engine: &mut Engine,
+    cases: &[Case],
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<Report, AnalysisError> {
+    match cases {
+        [] => Err(AnalysisError::needs("the lens needs a prompt")),
+        [case] => lens(engine, case, settings, progress),
+        cases => of_set(engine, cases, settings, progress),
+    }
+}
+
+/// Where the answer comes up, stream by stream: means over prompts at the position that is read.
+fn of_set(
+    engine: &mut Engine,
+    cases: &[Case],
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<Report, AnalysisError> {
+    let model = std::sync::Arc::clone(engine.model());
+    check(&model.spec, settings)?;
+    let answered: Vec<&Case> = cases
+        .iter()
+        .filter(|case| !case.answers.is_empty())
+        .collect();
+    if answered.is_empty() {
+        return Err(AnalysisError::needs(
+            "the lens of a set needs answers: choose a set that has them",
+        ));
+    }
+    let (names, sites): (Vec<String>, Vec<Site>) =
+        streams(&model.spec, settings).into_iter().unzip();
+    let d = model.spec.d_model;
+    // [stream][prompt]: probability, and the share of tokens that are likelier.
+    let mut found = vec![Vec::new(); sites.len()];
+    for (done, case) in answered.iter().enumerate() {
+        step(progress, done as f32 / answered.len() as f32)?;
+        let dumped = engine.dump(&case.spec, &sites)?;
+        let row = |values: &[f32]| values[case.spec.position * d..][..d].to_vec();
+        let last = dumped
+            .last()
+            .map(|dumped| row(&dumped.values))
+            .unwrap_or_default();
+        for (of_stream, dumped) in found.iter_mut().zip(&dumped) {
+            let own = row(&dumped.values);
+            let logits = if settings.frozen {
+                let change = own
+                    .iter()
+                    .zip(&last)
+                    .map(|(own, last)| own - last)
+                    .collect();
+                beside(&model, &last, change)?
+            } else {
+                logits_of(&model, &own)?
+            };
+            let score = Readout::new(&logits).score(case.answers[0]);
+            let score = score.ok_or(RunError::NoLogits)?;
+            let rank = logits.iter().filter(|x| **x > score.logit).count();
+            of_stream.push([f64::from(score.prob), rank as f64]);
+        }
+    }
+    let n = answered.len() as f64;
+    let mean = |of: &[[f64; 2]], i: usize| of.iter().map(|pair| pair[i]).sum::<f64>() / n;
+    let spread = |of: &[[f64; 2]], i: usize| {
+        let mean = mean(of, i);
+        let squares: f64 = of.iter().map(|pair| (pair[i] - mean).powi(2)).sum();
+        (squares / (n - 1.0).max(1.0)).sqrt()
+    };
+    let mut report = Report::new("lens")
+        .with("prompts", answered.len())
+        .with("frozen", settings.frozen);
+    let points = found.iter().enumerate();
+    report.plots.push(Plot {
+        name: "answer by stream".into(),
+        x_axis: "stream",
+        y_axis: "mean probability of the answer",
+        lines: vec![Line {
+            name: "mean over prompts".into(),
+            points: points.map(|(i, of)| [i as f64, mean(of, 0)]).collect(),
+            ..Line::default()
+        }],
+        ..Plot::default()
+    });
+    let rows = names.into_iter().zip(&found).map(|(name, of)| {
+        vec![
+            Cell::from(name),
+            Cell::from(mean(of, 0)),
+            Cell::from(spread(of, 0)),
+            Cell::from(mean(of, 1)),
+        ]
+    });
+    report.tables.push(Table {
+        name: "streams".into(),
+        columns: [
+            "stream",
+            "probability of the answer",
+            "spread",
+            "tokens that are likelier",
+        ]
+        .map(str::to_owned)
+        .into(),
+        rows: rows.collect(),
+    });
+    Ok(report)
+}
+
+/// Layer × position: the likeliest token, its probability; of the first answer its probability and rank; KL to the end.
+pub fn lens(
+    engine: &mut Engine,
+    case: &Case,
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<Report, AnalysisError> {
+    let model = std::sync::Arc::clone(engine.model());
+    let spec = &model.spec;
+    check(spec, settings)?;
+    let (n, d) = (case.spec.ids.len(), spec.d_model);
+    let first = n - settings.positions.clamp(1, n);
+    let first = first.min(case.spec.position);
+    let streams = streams(spec, settings);
     let sites: Vec<Site> = streams.iter().map(|(_, site)| *site).collect();
     let dumped = engine.dump(&case.spec, &sites)?;
     let columns = n - first;

@@ -305,9 +305,9 @@ impl Method {
         let cases = &input.cases;
         let mut report = match self {
             Self::Atlas(settings) => atlas::atlas(engine, cases, settings, progress),
-            Self::Lens(settings) => lens::lens(engine, first()?, settings, progress),
+            Self::Lens(settings) => lens::lens_all(engine, cases, settings, progress),
             Self::Attribute(settings) => {
-                attribution::attribute(engine, first()?, settings, progress)
+                attribution::attribute_all(engine, cases, settings, progress)
             }
             Self::Sweep(settings) => ablation::sweep(engine, cases, settings, progress),
             Self::Patch(settings) => patching::patch(engine, cases, settings, progress),

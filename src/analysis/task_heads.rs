@@ -100,8 +100,12 @@ pub(super) fn add(
     let silenced: Vec<HeadId> = movers.top(SILENCED).into_iter().filter(positive).collect();
     if silenced.is_empty() {
         report.scores.push(movers);
-        report
-            .note("no head moves a name: there are no movers to be backed up or kept from a name");
+        for name in ["backup", "s_inhibition"] {
+            let about = "blank: there are no movers that it could be told by";
+            let blank = HeadScores::of_heads(name, about, Scale::Signed, shape, |_| None);
+            report.scores.push(blank);
+        }
+        report.note("no head moves a name: none is a backup, and none keeps movers from a name");
         return Ok(());
     }
     let edits: Vec<Edit> = silenced

@@ -158,6 +158,14 @@ mod tests {
         }
     }
 
+    struct Stops;
+
+    impl Attend for Stops {
+        fn z(&mut self, _read: &Read) -> Option<Vec<f32>> {
+            None
+        }
+    }
+
     #[test]
     fn the_model_s_own_attention_gives_the_model_s_own_logits() {
         for name in ["tiny-gpt2", "tiny-llama", "tiny-gemma2", "tiny-gpt-neox"] {
@@ -190,12 +198,6 @@ mod tests {
             assert!(close(&silent, &of(&mut engine, &spec)), "{name}");
             assert!(!close(&silent, &expected), "{name}");
 
-            struct Stops;
-            impl Attend for Stops {
-                fn z(&mut self, _read: &Read) -> Option<Vec<f32>> {
-                    None
-                }
-            }
             let stopped = engine.run_attending(&spec, &mut Stops).unwrap_err();
             assert!(matches!(stopped, RunError::Stopped), "{stopped}");
         }

@@ -234,7 +234,7 @@ impl Attention {
                 scores[keys.clone()].copy_from_slice(&row[keys.clone()]);
                 scored.finish(&mut scores[keys.clone()]);
             }
-            self.soft_max(&changes, (head, query), row, keys.clone(), scored);
+            Self::soft_max(&changes, (head, query), row, keys.clone(), scored);
             row[..keys.start].fill(0.0);
             row[keys.end..].fill(0.0);
         }
@@ -305,7 +305,7 @@ impl Attention {
                         scores.copy_from_slice(&row[keys.clone()]);
                         scored.finish(scores);
                     }
-                    self.soft_max(&changes[i], place, row, keys.clone(), scored);
+                    Self::soft_max(&changes[i], place, row, keys.clone(), scored);
                     row[..keys.start].fill(0.0);
                     let own_v = &own.v[i * stride + own_from..][..d_head];
                     let weight = row[n_past];
@@ -338,7 +338,6 @@ impl Attention {
 
     /// Raw scores of the keys that a query sees to its pattern row, in place; another row where the plan says so.
     fn soft_max(
-        &self,
         changes: &Changes<'_>,
         (head, query): (usize, usize),
         row: &mut [f32],

@@ -1,5 +1,5 @@
-//! The threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer catches panics: those of a
-//! library on a damaged file.)
+//! The threads. A panic in a run, a load or a check becomes an event. (Besides, only the tokenizer and chat templates catch
+//! panics: those of a library on a damaged file.)
 
 use std::collections::HashMap;
 use std::fmt;

@@ -33,7 +33,7 @@ const PLANTED: [(&str, &str, f32, f32); 10] = [
 ];
 
 /// Heads with their labels.
-const LABELS: [(&str, &str); 10] = [
+const LABELS: [(&str, &str); 11] = [
     (INDUCTION, "induction"),
     (DUPLICATE, "duplicate token"),
     (PREVIOUS, "previous token"),
@@ -44,6 +44,7 @@ const LABELS: [(&str, &str); 10] = [
     (MOVERS[2], "name mover"),
     (NEGATIVE, "negative name mover"),
     (BACKUP, "backup name mover"),
+    (INHIBITION, "S-inhibition"),
 ];
 
 fn report(model: &Arc<Model>, cases: &[Case], weights: bool) -> Report {
@@ -247,4 +248,17 @@ fn movers_that_are_taken_away_are_not_found_and_the_backup_steps_in() {
     check(&all, [None, Some(NEGATIVE), None]);
     // Without the head that says which name came again, movers look at all names alike.
     check(&[INHIBITION], [None, None, None]);
+}
+
+#[test]
+fn the_head_that_keeps_movers_from_the_repeated_name_is_found_by_its_path_into_their_queries() {
+    let plan = plan();
+    let cases = cases(&plan);
+    let of = |without: &[&str]| report(&plan.without(without).open(), &cases, false);
+    let found = of(&[]);
+    let best = found.scores_of("s_inhibition").unwrap().top(1)[0].to_string();
+    assert_eq!(best, INHIBITION);
+    assert!(named(&found, "S-inhibition").starts_with(INHIBITION));
+    assert!(second(&found, "s_inhibition", &[INHIBITION]) < 0.05);
+    assert_eq!(named(&of(&[INHIBITION]), "S-inhibition"), "none found");
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use headscope::analysis::Case;
-use headscope::analysis::longheads::{Choice, Settings, selections};
+use headscope::analysis::longheads::{Choice, Sizes, selections};
 use headscope::experiment::engine::Engine;
 use headscope::model::Model;
 use rand::{Rng as _, SeedableRng as _};
@@ -150,16 +150,15 @@ fn case(i: usize) -> (Case, usize) {
 
 /// How often each head chose the chunk that has the token, `[layer, head]`.
 fn hits(model: &Arc<Model>) -> Vec<usize> {
-    let settings = Settings {
+    // The first, the last, the query's own, and one that is chosen.
+    let sizes = Sizes {
         chunk: CHUNK,
-        // The first, the last, the query's own, and one that is chosen.
         window: 4 * CHUNK,
-        compare: false,
     };
     let mut hits = vec![0; N_LAYERS * N_HEADS];
     let mut engine = Engine::new(Arc::clone(model));
     for (case, chunk) in (0..N_CASES).map(case) {
-        let found = selections(&mut engine, &case, &settings, &mut |_| Ok(())).unwrap();
+        let found = selections(&mut engine, &case, sizes, &mut |_| Ok(())).unwrap();
         for (hits, selection) in hits.iter_mut().zip(&found) {
             let scored = selection
                 .choices

@@ -44,7 +44,7 @@ fn memory_finds_the_head_of_the_statement_and_the_head_of_what_is_remembered() {
     let plan = plan();
     let cases = conflicts(&plan);
     let settings = memory::Settings {
-        alphas: vec![0.0, 1.0, 3.0],
+        factors: "0,1,3".into(),
         candidates: 1,
         known_only: false,
         draws: 5,

@@ -87,7 +87,7 @@ impl Fixture {
         let answer = |text: &str, id| Answer {
             text: text.into(),
             id,
-            n_tokens: 1,
+            ids: vec![id],
         };
         let mut fixture = Self {
             model: Arc::new(model(shape)),

@@ -8,6 +8,7 @@
 //! stream in turn instead, which is exact for that part alone (`left_out`).
 
 mod left_out;
+mod set;
 mod summands;
 mod views;
 
@@ -71,6 +72,20 @@ fn check(model: &Model) -> Result<(), AnalysisError> {
         ));
     }
     Ok(())
+}
+
+/// The attribution of one prompt, or the means of a set.
+pub fn attribute_all(
+    engine: &mut Engine,
+    cases: &[Case],
+    settings: &Settings,
+    progress: &mut dyn Progress,
+) -> Result<Report, AnalysisError> {
+    match cases {
+        [] => Err(AnalysisError::needs("attribution needs a prompt")),
+        [case] => attribute(engine, case, settings, progress),
+        cases => set::report(engine, cases, progress),
+    }
 }
 
 /// The attribution of the first two answers' difference, in the edited run of `case.spec`.

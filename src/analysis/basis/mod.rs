@@ -12,12 +12,20 @@ mod tests;
 
 use nalgebra::DMatrix;
 
+use crate::analysis::copying::spectra;
 use crate::analysis::field::{Field, Value};
 use crate::analysis::texts::prose;
-use crate::analysis::{AnalysisError, Cell, Grid, Report, Scale, Table};
+use crate::analysis::{AnalysisError, Cell, Grid, Line, Plot, Report, Scale, Table};
+use crate::experiment::{Readout, TokenScore};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::circuit::{Gain, HeadWeights};
+
+/// Tokens that are listed as copied.
+const COPIED: usize = 8;
+
+/// Tokens whose embeddings are held at a time.
+const AT_A_TIME: u32 = 1024;
 
 /// What the matrices are read in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,12 +99,25 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 /// QK and OV of a head in a basis of tokens. Without a language-model head OV is read by the embedding.
 pub fn in_tokens(model: &Model, head: HeadId, ids: &[u32]) -> Result<[Square; 2], AnalysisError> {
+    let (read, written) = sides(model, head.layer, ids)?;
+    let HeadMatrices { q, k, v, o } = matrices(model, head)?;
+    let qk = (&read * q) * (&read * k).transpose() * model.spec.score_scale;
+    let ov = (&read * v) * (written * o).transpose();
+    Ok([Square::of(&qk), Square::of(&ov)])
+}
+
+/// Tokens as a layer's heads read them, and as the unembedding reads what heads write: `[token, d_model]` both.
+fn sides(
+    model: &Model,
+    layer: usize,
+    ids: &[u32],
+) -> Result<(DMatrix<f64>, DMatrix<f64>), AnalysisError> {
     let d = model.spec.d_model;
     let rows = |values: Vec<f32>| {
         DMatrix::from_row_iterator(ids.len(), d, values.into_iter().map(f64::from))
     };
     let mut read = rows(model.embedding(ids)?);
-    if let Some(gain) = model.attention_gain(head.layer) {
+    if let Some(gain) = model.attention_gain(layer) {
         normalise(&mut read, &gain);
     }
     let mut written = rows(match model.unembedding(ids)? {
@@ -106,10 +127,7 @@ pub fn in_tokens(model: &Model, head: HeadId, ids: &[u32]) -> Result<[Square; 2]
     if let Some(gain) = model.final_gain() {
         fold(&mut written, &gain);
     }
-    let HeadMatrices { q, k, v, o } = matrices(model, head)?;
-    let qk = (&read * q) * (&read * k).transpose() * model.spec.score_scale;
-    let ov = (&read * v) * (written * o).transpose();
-    Ok([Square::of(&qk), Square::of(&ov)])
+    Ok((read, written))
 }
 
 /// QK and OV of a head, each in its own `n` strongest left singular directions, or as many as it has.
@@ -257,11 +275,84 @@ pub fn add(model: &Model, settings: &Settings, report: &mut Report) -> Result<()
         columns: columns.map(str::to_owned).into(),
         rows,
     });
+    report.plots.extend(spectra_of(model, heads)?);
+    report.tables.push(copied(model, heads)?);
     report.note(
         "circuits are of the weights alone, without positions, biases and norms on q and k; a random matrix of n rows has a \
          diagonal share of about 1/n and a trace ratio near 0, a multiple of the identity has 1 and ±1",
     );
     Ok(())
+}
+
+/// The eigenvalues of the circuits through the vocabulary: to the right of 0 a head copies, to the left it does the
+/// opposite (the copying score is Σ Re λ / Σ |λ|).
+fn spectra_of(model: &Model, heads: &[HeadId]) -> Result<Option<Plot>, AnalysisError> {
+    let found = spectra(model, heads)?;
+    let lines: Vec<Line> = heads
+        .iter()
+        .zip(found)
+        .filter_map(|(head, points)| {
+            Some(Line {
+                name: head.to_string(),
+                points: points?,
+                ..Line::default()
+            })
+        })
+        .collect();
+    Ok((!lines.is_empty()).then(|| Plot {
+        name: "eigenvalues of OV through the vocabulary".into(),
+        x_axis: "real part",
+        y_axis: "imaginary part",
+        is_scatter: true,
+        lines,
+    }))
+}
+
+/// The tokens that each head's OV raises the most when it reads them, and those that it lowers the most.
+fn copied(model: &Model, heads: &[HeadId]) -> Result<Table, AnalysisError> {
+    let mut rows = Vec::new();
+    for head in heads {
+        let raised = own_scores(model, *head)?;
+        let lowered: Vec<f32> = raised.iter().map(|x| -x).collect();
+        let list = |of: &[f32], sign: f32| {
+            let top = Readout::new(of).top(COPIED).into_iter();
+            let text = |token: TokenScore| {
+                format!(
+                    "{:?} {:+.2}",
+                    model.token_text(token.id),
+                    sign * token.logit
+                )
+            };
+            top.map(text).collect::<Vec<_>>().join("  ")
+        };
+        rows.push(vec![
+            Cell::from(head.to_string()),
+            Cell::from(list(&raised, 1.0)),
+            Cell::from(list(&lowered, -1.0)),
+        ]);
+    }
+    Ok(Table {
+        name: "copied tokens".into(),
+        columns: ["head", "raises when read", "lowers when read"]
+            .map(str::to_owned)
+            .into(),
+        rows,
+    })
+}
+
+/// What OV gives of each token of the vocabulary for that token itself: the diagonal of [`in_tokens`] for all.
+fn own_scores(model: &Model, head: HeadId) -> Result<Vec<f32>, AnalysisError> {
+    let n_vocab = model.spec.n_vocab as u32;
+    let mut scores = Vec::with_capacity(n_vocab as usize);
+    for first in (0..n_vocab).step_by(AT_A_TIME as usize) {
+        let ids: Vec<u32> = (first..n_vocab.min(first + AT_A_TIME)).collect();
+        let (read, written) = sides(model, head.layer, &ids)?;
+        let HeadMatrices { v, o, .. } = matrices(model, head)?;
+        let (read, written) = (read * v, written * o);
+        let rows = read.row_iter().zip(written.row_iter());
+        scores.extend(rows.map(|(read, written)| read.dot(&written) as f32));
+    }
+    Ok(scores)
 }
 
 /// What a grid of one of the two matrices says.

@@ -125,7 +125,9 @@ fn a_report_gets_two_grids_a_head_and_a_table() {
         let n = report.grids[0].rows.len();
         assert!(n > 1 && n <= 24, "{n}");
         assert_eq!(report.grids[0].values.len(), n * n);
+        assert_eq!(report.tables.len(), 2);
         assert_eq!(report.tables[0].rows.len(), 2);
+        assert_eq!(report.plots[0].lines.len(), 2);
     }
     let mut report = Report::new("atlas");
     add(&model, &Settings::default(), &mut report).unwrap();
@@ -136,4 +138,29 @@ fn a_report_gets_two_grids_a_head_and_a_table() {
     };
     let refused = add(&model, &none, &mut report).unwrap_err();
     assert!(refused.to_string().contains("there is no L4H0"));
+}
+
+#[test]
+fn what_a_head_copies_is_the_diagonal_and_its_eigenvalues_give_the_copying_score() {
+    for name in ["tiny-llama", "tiny-gpt2"] {
+        let model = fixture(name);
+        let head = HeadId::new(1, 2);
+        let ids: Vec<u32> = (0..model.spec.n_vocab as u32).collect();
+        let [_, ov] = in_tokens(&model, head, &ids).unwrap();
+        let diagonal: Vec<f64> = ov.diagonal().collect();
+        let own = own_scores(&model, head).unwrap();
+        assert_eq!(own.len(), diagonal.len());
+        for (a, b) in own.iter().zip(diagonal) {
+            assert!(
+                (f64::from(*a) - b).abs() < 1e-5 * (1.0 + b.abs()),
+                "{name}: {a} {b}"
+            );
+        }
+        let found = spectra(&model, &[head]).unwrap().remove(0).unwrap();
+        let sum: f64 = found.iter().map(|[re, _]| re).sum();
+        let size: f64 = found.iter().map(|[re, im]| re.hypot(*im)).sum();
+        let scores = crate::analysis::copying::copying(&model, &mut crate::analysis::Unheard);
+        let score = scores.unwrap().circuit[model.spec.n_heads + 2].unwrap();
+        assert!((sum / size - f64::from(score)).abs() < 1e-5, "{name}");
+    }
 }
