@@ -265,6 +265,21 @@ impl HeadScores {
     }
 }
 
+impl Cell {
+    /// As a table shows it: four decimals, no sign before what rounds to nothing, a dot for a blank.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Count(count) => count.to_string(),
+            Self::Number(None) => "·".into(),
+            Self::Number(Some(number)) => match format!("{number:.4}") {
+                zero if zero == "-0.0000" => "0.0000".into(),
+                text => text,
+            },
+        }
+    }
+}
+
 impl From<&str> for Cell {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -304,6 +319,19 @@ impl From<usize> for Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_are_short_and_never_minus_zero() {
+        let texts = [
+            Cell::from("a"),
+            Cell::from(7usize),
+            Cell::from(-0.00001f64),
+            Cell::from(-0.5f64),
+            Cell::from(f64::NAN),
+        ];
+        let texts: Vec<String> = texts.iter().map(Cell::text).collect();
+        assert_eq!(texts, ["a", "7", "0.0000", "-0.5000", "·"]);
+    }
 
     #[test]
     fn scores_fall_and_blanks_come_last() {

@@ -250,7 +250,12 @@ fn write_all(out: &mut String, report: &Report<'_>) -> std::fmt::Result {
     for table in &found.tables {
         writeln!(out, "\n{}", table.name)?;
         let mut rows = vec![table.columns.clone()];
-        rows.extend(table.rows.iter().map(|row| row.iter().map(cell).collect()));
+        rows.extend(
+            table
+                .rows
+                .iter()
+                .map(|row| row.iter().map(Cell::text).collect()),
+        );
         out.push_str(&cells(&rows));
     }
     writeln!(out)?;
@@ -268,14 +273,5 @@ fn cell_text(grid: &Grid, at: usize) -> String {
     match grid.texts.get(at) {
         Some(text) => format!("{text:?} {number}"),
         None => number,
-    }
-}
-
-fn cell(cell: &Cell) -> String {
-    match cell {
-        Cell::Text(text) => text.clone(),
-        Cell::Number(Some(number)) => format!("{number:.4}"),
-        Cell::Number(None) => "·".into(),
-        Cell::Count(count) => count.to_string(),
     }
 }

@@ -217,3 +217,120 @@ fn wrong_usage_of_a_method_ends_before_a_model_is_opened() {
     program.write("bad.csv", "a,b\n1,2\n");
     program.refused(1, &["sweep", "demo", "--task", "bad.csv"], &["bad.csv"]);
 }
+
+#[test]
+fn a_report_is_drawn_whole_or_in_part() {
+    let program = Program::new();
+    let asked = [
+        "attribute",
+        "demo",
+        "--prompt",
+        super::PROMPT,
+        "--answer",
+        " Mary",
+        "--answer",
+        " John",
+    ];
+    program.done(&[&asked[..], &["--figure", "all.svg"]].concat());
+    let drawn = std::fs::read_to_string(program.path("all.svg")).unwrap();
+    assert!(
+        drawn.contains("<svg") && drawn.contains("where it comes from") && drawn.contains("L1H7")
+    );
+    program.done(&[&asked[..], &["--figure", "parts.csv", "--part", "parts"]].concat());
+    let table = std::fs::read_to_string(program.path("parts.csv")).unwrap();
+    assert!(
+        table.contains("embed") && table.contains("L0 heads"),
+        "{table}"
+    );
+    let answer = program.run(&[&asked[..], &["--figure", "x.png", "--part", "colours"]].concat());
+    assert_eq!(answer.code, 1);
+    assert!(
+        answer.stderr.contains("colours") && answer.stderr.contains("attribution"),
+        "{}",
+        answer.stderr
+    );
+    program.refused(2, &[&asked[..], &["--figure", "x.gif"]].concat(), &[".svg"]);
+    program.refused(
+        2,
+        &[&asked[..], &["--part", "parts"]].concat(),
+        &["--figure"],
+    );
+}
+
+#[test]
+fn classes_are_told_apart_by_their_words() {
+    let program = Program::new();
+    let asked = [
+        "sweep",
+        "demo",
+        "--task",
+        "sentiment",
+        "--items",
+        "6",
+        "--metric",
+        "class_diff",
+    ];
+    let report = program.json(&asked);
+    assert_eq!(
+        report["grids"]["classes"]["rows"],
+        serde_json::json!(["positive", "negative"])
+    );
+    assert_eq!(scores(&report, "change").len(), 32);
+    program.write(
+        "classes.json",
+        r#"{"negative": {"bad": 1.0}, "positive": {"good": 2.0, "fine": 1.0}}"#,
+    );
+    let own = program.json(&[&asked[..], &["--verbaliser", "classes.json"]].concat());
+    assert_eq!(
+        own["grids"]["classes"]["rows"],
+        serde_json::json!(["negative", "positive"])
+    );
+    program.refused(
+        1,
+        &["sweep", "demo", "--task", "ioi", "--metric", "class_diff"],
+        &["verbaliser"],
+    );
+    program.refused(
+        2,
+        &["sweep", "demo", "--verbaliser", "classes.json"],
+        &["--task"],
+    );
+}
+
+#[test]
+fn a_session_notices_when_the_vectors_of_its_edits_are_others() {
+    let program = Program::new();
+    let learned = program.json(&["iti", "demo", "--task", "ioi", "-o", "iti.safetensors"]);
+    let edit = learned["edits"][0].as_str().unwrap();
+    program.done(&["run", "demo", "--edit", edit, "--save", "a.headscope.json"]);
+    let saved = std::fs::read_to_string(program.path("a.headscope.json")).unwrap();
+    let saved: Value = serde_json::from_str(&saved).unwrap();
+    assert_eq!(saved["version"], 4);
+    assert_eq!(saved["vectors"][0]["file"], "iti.safetensors");
+    assert_eq!(saved["vectors"][0]["recipe"]["method"], "iti");
+    let again = program.json(&["run", "a.headscope.json"]);
+    assert_eq!(again["replay"]["agrees"], true);
+    assert_eq!(again["warnings"], serde_json::json!([]));
+    // Other vectors under the same name.
+    program.json(&[
+        "iti",
+        "demo",
+        "--task",
+        "ioi",
+        "--seed",
+        "5",
+        "--draw",
+        "3",
+        "-o",
+        "iti.safetensors",
+    ]);
+    let answer = program.run(&["run", "a.headscope.json"]);
+    assert!(
+        answer
+            .stderr
+            .contains("are others than when the session was saved")
+            && answer.stderr.contains("by iti"),
+        "{}",
+        answer.stderr
+    );
+}

@@ -9,10 +9,13 @@ use crate::ui::action::Action;
 use crate::ui::context::ViewContext;
 use crate::ui::focus::Item;
 use crate::ui::widgets::scale::{minus, number};
-use crate::ui::widgets::tokens;
 
 const ROW: f32 = 16.0;
-const NAMES: f32 = 84.0;
+/// Widths of the names, which take what the longest asks for.
+const LEAST_NAMES: f32 = 48.0;
+const MOST_NAMES: f32 = 200.0;
+/// Of a letter, about.
+const LETTER: f32 = 6.2;
 const NUMBERS: f32 = 48.0;
 const HEIGHT: f32 = 420.0;
 /// Longer bars than this say no more.
@@ -36,16 +39,18 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, bars: &Bars) {
         .max_height(HEIGHT)
         .auto_shrink([false, true])
         .show(ui, |ui| {
-            let width = (ui.available_width() - NAMES - NUMBERS).clamp(40.0, WIDEST);
+            let longest = bars.bars.iter().map(|bar| bar.label.chars().count()).max();
+            let names = (longest.unwrap_or(0) as f32 * LETTER + 8.0).clamp(LEAST_NAMES, MOST_NAMES);
+            let width = (ui.available_width() - names - NUMBERS).clamp(40.0, WIDEST);
             let unit = width / (below + above);
-            let zero = NAMES + below * unit;
-            let size = vec2(NAMES + width + NUMBERS, ROW * bars.bars.len() as f32);
+            let zero = names + below * unit;
+            let size = vec2(names + width + NUMBERS, ROW * bars.bars.len() as f32);
             let (rect, _) = ui.allocate_exact_size(size, Sense::empty());
             let font = FontId::proportional(11.0);
             let id = ui.scope_id().with(("bars", &bars.name));
             for (row, bar) in bars.bars.iter().enumerate() {
                 let y = rect.top() + (row as f32 + 0.5) * ROW;
-                let name = tokens::short(&bar.label, 14);
+                let name = cut(&bar.label, (names / LETTER) as usize);
                 let at = pos2(rect.left() + 2.0, y);
                 let weak = cx.theme.text_weak;
                 ui.painter()
@@ -70,7 +75,7 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, bars: &Bars) {
                     draw(cx, ui, part, cell, color, id.with((row, i)));
                 }
                 let total: f64 = bar.parts.iter().map(|part| part.value).sum();
-                let at = pos2(rect.left() + NAMES + width + NUMBERS - 4.0, y);
+                let at = pos2(rect.left() + names + width + NUMBERS - 4.0, y);
                 let text = minus(&number(total as f32));
                 ui.painter()
                     .text(at, Align2::RIGHT_CENTER, text, font.clone(), cx.theme.text);
@@ -116,6 +121,15 @@ fn draw(
         }
     }
     response.on_hover_text(text);
+}
+
+/// A name in so many letters.
+fn cut(name: &str, most: usize) -> String {
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
 }
 
 /// The names of parts, in the order in which they come.

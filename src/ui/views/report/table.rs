@@ -41,8 +41,7 @@ pub(super) fn show(cx: &ViewContext<'_>, ui: &mut Ui, table: &Table) {
 fn show_cell(cx: &ViewContext<'_>, ui: &mut Ui, cell: &Cell) {
     match cell {
         Cell::Text(text) => ui.label(text),
-        Cell::Count(count) => ui.monospace(count.to_string()),
-        Cell::Number(Some(number)) => ui.monospace(minus(&format!("{number:.4}"))),
+        Cell::Count(_) | Cell::Number(Some(_)) => ui.monospace(minus(&cell.text())),
         Cell::Number(None) => ui.label(RichText::new("–").color(cx.theme.text_weak)),
     };
 }
