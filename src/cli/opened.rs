@@ -150,7 +150,17 @@ impl Opened {
     }
 
     pub(super) fn run(&mut self) -> anyhow::Result<Outcome> {
-        Ok(self.engine.run(&self.resolved.spec, &mut Unwatched)?)
+        let outcome = self.engine.run(&self.resolved.spec, &mut Unwatched);
+        outcome.map_err(|error| {
+            // Vectors that are others may be why.
+            let folder = self.folder();
+            let vectors = self.record.iter().flat_map(|record| &record.vectors);
+            let problems: Vec<String> = vectors.filter_map(|of| of.problem(folder)).collect();
+            match problems[..] {
+                [] => error.into(),
+                _ => anyhow::anyhow!("{error}; {}", problems.join("; ")),
+            }
+        })
     }
 
     /// Text after the prompt, up to one of the model's ends; `each` hears every token.

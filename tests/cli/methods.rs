@@ -311,26 +311,21 @@ fn a_session_notices_when_the_vectors_of_its_edits_are_others() {
     let again = program.json(&["run", "a.headscope.json"]);
     assert_eq!(again["replay"]["agrees"], true);
     assert_eq!(again["warnings"], serde_json::json!([]));
-    // Other vectors under the same name.
-    program.json(&[
-        "iti",
-        "demo",
-        "--task",
-        "ioi",
-        "--seed",
-        "5",
-        "--draw",
-        "3",
-        "-o",
-        "iti.safetensors",
-    ]);
-    let answer = program.run(&["run", "a.headscope.json"]);
-    assert!(
-        answer
-            .stderr
-            .contains("are others than when the session was saved")
-            && answer.stderr.contains("by iti"),
-        "{}",
-        answer.stderr
-    );
+    // Made again in another way, under the same name: of the same heads, and of others.
+    let noticed = "are others than when the session was saved";
+    for (again, code) in [(&["--alpha", "3"], 0), (&["--seed", "5"], 1)] {
+        let others = ["iti", "demo", "--task", "ioi", "-o", "iti.safetensors"];
+        let others = match code {
+            0 => [&others[..], again].concat(),
+            _ => [&others[..], again, &["--draw", "3"]].concat(),
+        };
+        program.json(&others);
+        let answer = program.run(&["run", "a.headscope.json"]);
+        assert_eq!(answer.code, code, "{}", answer.stderr);
+        assert!(
+            answer.stderr.contains(noticed) && answer.stderr.contains("by iti"),
+            "{}",
+            answer.stderr
+        );
+    }
 }
