@@ -826,3 +826,94 @@ fn costs_grow_with_what_is_run() {
     };
     assert!((at_last.passes(spec, 11) - 1.0).abs() < 1e-6);
 }
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Heard {
+    reports: Vec<headscope::analysis::Report>,
+    fractions: Vec<f32>,
+}
+
+impl headscope::analysis::Progress for Heard {
+    fn at(&mut self, fraction: f32, so_far: Option<&headscope::analysis::Report>) -> bool {
+        self.fractions.push(fraction);
+        self.reports.extend(so_far.cloned());
+        true
+    }
+}
+
+#[test]
+fn of_a_long_prompt_results_come_in_parts_and_are_the_same() {
+    // Positions of all layers: more variants than one batch has room for.
+    let model = fixture_model("tiny-llama");
+    let n = model.spec.n_ctx.min(96);
+    let ids: Vec<u32> = (0..n).map(|i| (i * 7 % 40) as u32).collect();
+    let mut other = ids.clone();
+    other[3] = 40;
+    let case = Case {
+        spec: RunSpec {
+            contrast: Some(other.as_slice().into()),
+            ..run_spec(&ids, &[])
+        },
+        ..case(0)
+    };
+    let settings = ablation::Settings {
+        over: ablation::Over::Positions,
+        ..ablation::Settings::default()
+    };
+    let variants = model.spec.n_layers * n;
+    assert!(
+        variants * n > headscope::experiment::MOST_ROWS,
+        "{variants} {n}"
+    );
+    let mut heard = Heard::default();
+    let report = ablation::sweep(
+        &mut engine(&model),
+        std::slice::from_ref(&case),
+        &settings,
+        &mut heard,
+    )
+    .unwrap();
+    let parts = &heard.reports[..heard.reports.len() - 1];
+    assert!(!parts.is_empty());
+    let whole = &report.grids[0].values;
+    for part in parts {
+        let part = &part.grids[0].values;
+        assert!(part.iter().any(Option::is_none));
+        assert!(
+            part.iter()
+                .zip(whole)
+                .all(|(part, whole)| part.is_none() || part == whole)
+        );
+    }
+    assert!(heard.fractions.is_sorted());
+    // The same as each position alone.
+    for (layer, position) in [(0, 5), (1, n - 2)] {
+        let edit = format!("R{layer}=zero@{position}").parse().unwrap();
+        let found = whole[layer * n + position].unwrap();
+        let expected = one_by_one(&model, &case, Metric::LogitDiff, vec![edit])
+            - one_by_one(&model, &case, Metric::LogitDiff, vec![]);
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    let settings = patching::Settings {
+        what: What::Resid,
+        ..patching::Settings::default()
+    };
+    let mut heard = Heard::default();
+    let report = patch(
+        &mut engine(&model),
+        std::slice::from_ref(&case),
+        &settings,
+        &mut heard,
+    )
+    .unwrap();
+    assert!(heard.reports.len() > 1);
+    let whole = &report.grids[0].values;
+    let first = &heard.reports[0].grids[0].values;
+    assert!(
+        first
+            .iter()
+            .zip(whole)
+            .all(|(part, whole)| part.is_none() || part == whole)
+    );
+}

@@ -7,7 +7,7 @@ use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
 use super::{AnalysisError, Progress, step};
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::experiment::engine::{Engine, RunError};
-use crate::experiment::{Effect, Means};
+use crate::experiment::{Effect, MOST_ROWS, Means};
 use crate::ids::HeadId;
 use crate::model::Model;
 use crate::model::spec::ModelSpec;
@@ -205,14 +205,33 @@ pub fn sweep(
         let variants = settings.variants(&model.spec, case.spec.ids.len());
         let reads = settings.metric.reads(case);
         let reading = reads.reading(settings.effect, means.as_ref());
-        let go_on = &mut |done: f32| progress.at((i as f32 + done) / cases.len() as f32, None);
         let plain = engine.sweep(&reads.spec, &[vec![]], reading, &mut |_| true)?;
-        let swept = engine.sweep(&reads.spec, &variants, reading, go_on)?;
         let before = settings.metric.of(case, &plain[0], &plain[0]);
-        let of_case: Vec<Option<f32>> = swept
-            .iter()
-            .map(|logits| Some(settings.metric.of(case, logits, &plain[0])? - before?))
-            .collect();
+        let mut of_case: Vec<Option<f32>> = Vec::with_capacity(variants.len());
+        // As many at a time as go through as one batch: what is known of a long prompt is shown meanwhile.
+        for part in variants.chunks((MOST_ROWS / case.spec.ids.len()).max(1)) {
+            let known = of_case.len() as f32;
+            let go_on = &mut |done: f32| {
+                let of_case = part.len() as f32 * done + known;
+                let done = i as f32 + of_case / variants.len() as f32;
+                progress.at(done / cases.len() as f32, None)
+            };
+            let swept = engine.sweep(&reads.spec, part, reading, go_on)?;
+            of_case.extend(
+                swept
+                    .iter()
+                    .map(|logits| Some(settings.metric.of(case, logits, &plain[0])? - before?)),
+            );
+            if changes.is_empty() && of_case.len() < variants.len() {
+                let mut partial = of_case.clone();
+                partial.resize(variants.len(), None);
+                let so_far = so_far(&report, settings, &model, &[partial], cases);
+                let done = of_case.len() as f32 / variants.len() as f32;
+                if !progress.at(done / cases.len() as f32, Some(&so_far)) {
+                    return Err(RunError::Stopped.into());
+                }
+            }
+        }
         let most = of_case
             .iter()
             .enumerate()

@@ -9,8 +9,8 @@ use super::metric::{Metric, Reads};
 use super::report::{Cell, Grid, HeadScores, Heads, Report, Scale, Table};
 use super::{AnalysisError, Progress};
 use crate::edit::{Edit, Op, Positions, Target};
-use crate::experiment::Effect;
 use crate::experiment::engine::{Engine, RunError};
+use crate::experiment::{Effect, MOST_ROWS};
 use crate::ids::{HeadId, KvHeadId};
 use crate::model::Model;
 use crate::model::spec::ModelSpec;
@@ -283,7 +283,13 @@ pub fn patch(
     let mut effects = Vec::new();
     let mut prompts = Vec::new();
     for (i, case) in cases.iter().enumerate() {
-        let go_on = &mut |done: f32| progress.at((i as f32 + done) / cases.len() as f32, None);
+        let go_on = &mut |done: f32, partial: Option<Vec<Option<f32>>>| {
+            let done = (i as f32 + done) / cases.len() as f32;
+            // Of later prompts the mean of those before is there already.
+            let partial = partial.filter(|_| i == 0);
+            let so_far = partial.map(|map| with_maps(&report, settings, &model, &[map], first));
+            progress.at(done, so_far.as_ref())
+        };
         let found = of_case(engine, case, settings, &model.spec, go_on)?;
         prompts.push(vec![
             Cell::from(case.label.clone()),
@@ -333,7 +339,7 @@ fn of_case(
     case: &Case,
     settings: &Settings,
     spec: &ModelSpec,
-    go_on: &mut dyn FnMut(f32) -> bool,
+    go_on: &mut dyn FnMut(f32, Option<Vec<Option<f32>>>) -> bool,
 ) -> Result<OfCase, AnalysisError> {
     let swapped = case.swapped().ok_or_else(|| {
         AnalysisError::needs(format!(
@@ -370,11 +376,29 @@ fn of_case(
     };
     let variants = settings.variants(spec, n_tokens);
     let reading = run.reading(settings.effect, None);
-    let swept = engine.sweep(&run.spec, &variants, reading, go_on)?;
-    let effects = swept
-        .iter()
-        .map(|logits| normalised(metric(logits)?, from?, to?))
-        .collect();
+    let mut effects: Vec<Option<f32>> = Vec::with_capacity(variants.len());
+    // As many at a time as go through as one batch: what is known of a long prompt is shown meanwhile.
+    for part in variants.chunks((MOST_ROWS / n_tokens).max(1)) {
+        let known = effects.len() as f32;
+        let heard = &mut |done: f32| {
+            go_on(
+                (part.len() as f32 * done + known) / variants.len() as f32,
+                None,
+            )
+        };
+        let swept = engine.sweep(&run.spec, part, reading, heard)?;
+        let found = swept
+            .iter()
+            .map(|logits| normalised(metric(logits)?, from?, to?));
+        effects.extend(found);
+        if effects.len() < variants.len() {
+            let mut partial = effects.clone();
+            partial.resize(variants.len(), None);
+            if !go_on(effects.len() as f32 / variants.len() as f32, Some(partial)) {
+                return Err(RunError::Stopped.into());
+            }
+        }
+    }
     Ok(OfCase {
         effects,
         clean,

@@ -29,7 +29,7 @@ pub use lens::{beside, lens, lens_of};
 pub use maps::{HeadMap, LayerMaps, Patterns};
 pub use means::Means;
 pub use readout::{Readout, TokenScore};
-pub use sweep::{Reading, SweepLogits};
+pub use sweep::{MOST_ROWS, Reading, SweepLogits};
 
 use std::path::PathBuf;
 use std::sync::Arc;

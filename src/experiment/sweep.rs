@@ -15,7 +15,7 @@ use crate::model::forward::Forward;
 use crate::model::plan::{Entry, Plan};
 
 /// Rows that a batch may have; beyond it batches follow one another, so that memory stays bounded.
-const MOST_ROWS: usize = 4096;
+pub const MOST_ROWS: usize = 4096;
 
 /// What was read of each variant, in the order of the variants: logits, or what its [`Reading`] asks for.
 pub type SweepLogits = Vec<Vec<f32>>;
