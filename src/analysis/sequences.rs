@@ -275,6 +275,25 @@ mod tests {
     }
 
     #[test]
+    fn a_word_that_the_vocabulary_lacks_is_no_token() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let path = format!("{root}/tests/fixtures/models/tiny-bert");
+        let model = open(&path, &mut Unreported).unwrap();
+        let tokenizer = model.tokenizer.as_ref().unwrap();
+        // Capitals are not known, which is no other word.
+        for known in ["dog", " dog", "Dog"] {
+            assert_eq!(single(tokenizer, known), Some(12), "{known}");
+        }
+        let unknown = tokenizer.encode("§", BosRule::Never).unwrap();
+        assert_eq!(
+            unknown.len(),
+            1,
+            "it is one token, which stands for any word"
+        );
+        assert_eq!(single(tokenizer, "§"), None);
+    }
+
+    #[test]
     fn a_typed_list_has_words() {
         let list = Sequence::typed("red, orange,yellow").unwrap();
         assert_eq!(list.items, ["red", "orange", "yellow"]);
