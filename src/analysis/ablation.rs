@@ -4,7 +4,7 @@ use super::cases::Case;
 use super::field::{Field, Value, op_text};
 use super::metric::Metric;
 use super::report::{Cell, Grid, HeadScores, Report, Scale, Table};
-use super::{AnalysisError, Progress, step};
+use super::{AnalysisError, Progress};
 use crate::edit::{Edit, Op, Positions, Target};
 use crate::experiment::engine::{Engine, RunError};
 use crate::experiment::{Effect, MOST_ROWS, Means};
@@ -196,11 +196,8 @@ pub fn sweep(
             Some(_) => "mean: over all positions of all prompts of the set, whose lengths differ",
         });
     }
-    if settings.metric == Metric::ClassDiff {
-        classes(engine, cases, &mut report, progress)?;
-    }
     let mut changes: Vec<Vec<Option<f32>>> = Vec::new();
-    let mut prompts = Vec::new();
+    let (mut prompts, mut plains) = (Vec::new(), Vec::new());
     for (i, case) in cases.iter().enumerate() {
         let variants = settings.variants(&model.spec, case.spec.ids.len());
         let reads = settings.metric.reads(case);
@@ -244,12 +241,16 @@ pub fn sweep(
             Cell::from(most.map(|(_, change)| change)),
         ]);
         changes.push(of_case);
+        plains.extend(plain);
         let so_far = so_far(&report, settings, &model, &changes, cases);
         if !progress.at((i + 1) as f32 / cases.len() as f32, Some(&so_far)) {
             return Err(RunError::Stopped.into());
         }
     }
     let mut report = so_far(&report, settings, &model, &changes, cases);
+    if settings.metric == Metric::ClassDiff {
+        classes(cases, &plains, &mut report);
+    }
     report.tables.push(Table {
         name: "prompts".into(),
         columns: [
@@ -265,30 +266,18 @@ pub fn sweep(
     Ok(report)
 }
 
-/// What the unedited model makes of the classes: a table of right against chosen, and how often it is right with and
+/// What the unedited model makes of the classes, from its predictions: a table of right against chosen, and how often it is right with and
 /// without calibration on the prompts themselves.
-fn classes(
-    engine: &mut Engine,
-    cases: &[Case],
-    report: &mut Report,
-    progress: &mut dyn Progress,
-) -> Result<(), AnalysisError> {
-    let mut predictions = Vec::new();
-    for case in cases {
-        step(progress, 0.0)?;
-        let reads = Metric::ClassDiff.reads(case);
-        let reading = reads.reading(Effect::Total, None);
-        predictions.extend(engine.sweep(&reads.spec, &[vec![]], reading, &mut |_| true)?);
-    }
+fn classes(cases: &[Case], predictions: &[Vec<f32>], report: &mut Report) {
     let Some(known) = cases.first().and_then(|case| case.class.as_ref()) else {
-        return Ok(());
+        return;
     };
     let plain = &known.of;
     let n = plain.names.len();
     let mut counts = vec![0.0f32; n * n];
-    let calibrated = plain.calibrated(&predictions);
+    let calibrated = plain.calibrated(predictions);
     let (mut right, mut right_calibrated) = (0, 0);
-    for (case, logits) in cases.iter().zip(&predictions) {
+    for (case, logits) in cases.iter().zip(predictions) {
         let wanted = case.class.as_ref().map(|class| class.right);
         if let (Some(wanted), Some(chosen)) = (wanted, plain.best(logits)) {
             counts[wanted * n + chosen] += 1.0;
@@ -312,7 +301,6 @@ fn classes(
          probability over these prompts",
         cases.len()
     ));
-    Ok(())
 }
 
 /// The means over the set, where there is one.

@@ -39,7 +39,9 @@ pub mod taskkv;
 pub mod texts;
 
 use crate::experiment::engine::RunError;
+use crate::ids::HeadId;
 use crate::model::circuit::WeightError;
+use crate::model::spec::ModelSpec;
 
 pub use cases::Case;
 pub use method::{Input, Method};
@@ -92,5 +94,18 @@ pub fn step(progress: &mut dyn Progress, fraction: f32) -> Result<(), AnalysisEr
         Ok(())
     } else {
         Err(RunError::Stopped.into())
+    }
+}
+
+/// Refuses heads that the model does not have.
+pub fn check_heads(spec: &ModelSpec, heads: &[HeadId]) -> Result<(), AnalysisError> {
+    let missing = |head: &&HeadId| head.layer >= spec.n_layers || head.head >= spec.n_heads;
+    match heads.iter().find(missing) {
+        None => Ok(()),
+        Some(head) => Err(AnalysisError::needs(format!(
+            "there is no {head}: layers are 0 to {}, heads 0 to {}",
+            spec.n_layers - 1,
+            spec.n_heads - 1
+        ))),
     }
 }

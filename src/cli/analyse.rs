@@ -169,9 +169,9 @@ pub(super) fn run(mut method: Method, matches: &ArgMatches) -> Result<(), CliErr
         is_json,
     )?;
     let mut of = export::provenance(opened.model_ref(), &opened.session, &opened.resolved);
-    if matches!(method.about().takes, Takes::Model | Takes::Texts)
-        || matches.contains_id("task") && matches.get_one::<String>("task").is_some()
-    {
+    let is_of_prompt = matches!(method.about().takes, Takes::Prompt | Takes::Prompts)
+        && matches.get_one::<String>("task").is_none();
+    if !is_of_prompt {
         // Of many prompts, or of none.
         of.prompt.clear();
     }

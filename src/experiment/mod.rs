@@ -13,7 +13,6 @@ mod gradient;
 mod lens;
 mod maps;
 mod means;
-mod mlp_paths;
 mod paths;
 mod readout;
 pub mod resolve;

@@ -15,11 +15,11 @@ mod views;
 use super::cases::Case;
 use super::field::{Field, Value};
 use super::report::{HeadScores, Report, Scale};
-use super::{AnalysisError, Progress, step};
+use super::{AnalysisError, Progress, check_heads, step};
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
 use crate::model::Model;
-use crate::model::spec::{Head, ModelSpec, Placement};
+use crate::model::spec::{Head, Placement};
 
 pub(super) use summands::norm_scale;
 use summands::{Directions, of, record};
@@ -170,16 +170,4 @@ pub fn attribute(
         report.grids.push(by_position(&model, &recorded, case)?);
     }
     Ok(report)
-}
-
-fn check_heads(spec: &ModelSpec, heads: &[HeadId]) -> Result<(), AnalysisError> {
-    let missing = |head: &&HeadId| head.layer >= spec.n_layers || head.head >= spec.n_heads;
-    match heads.iter().find(missing) {
-        None => Ok(()),
-        Some(head) => Err(AnalysisError::needs(format!(
-            "there is no {head}: layers are 0 to {}, heads 0 to {}",
-            spec.n_layers - 1,
-            spec.n_heads - 1
-        ))),
-    }
 }

@@ -15,7 +15,7 @@ use nalgebra::DMatrix;
 use crate::analysis::copying::spectra;
 use crate::analysis::field::{Field, Value};
 use crate::analysis::texts::prose;
-use crate::analysis::{AnalysisError, Cell, Grid, Line, Plot, Report, Scale, Table};
+use crate::analysis::{AnalysisError, Cell, Grid, Line, Plot, Report, Scale, Table, check_heads};
 use crate::experiment::{Readout, TokenScore};
 use crate::ids::HeadId;
 use crate::model::Model;
@@ -222,15 +222,7 @@ pub fn add(model: &Model, settings: &Settings, report: &mut Report) -> Result<()
     if heads.is_empty() {
         return Ok(());
     }
-    let (n_layers, n_heads) = (model.spec.n_layers, model.spec.n_heads);
-    let unknown = |head: &&HeadId| head.layer >= n_layers || head.head >= n_heads;
-    if let Some(head) = heads.iter().find(unknown) {
-        return Err(AnalysisError::needs(format!(
-            "there is no {head}: layers are 0 to {}, heads 0 to {}",
-            n_layers - 1,
-            n_heads - 1
-        )));
-    }
+    check_heads(&model.spec, heads)?;
     let ids = match basis {
         Basis::Tokens => words(model, n)?,
         Basis::Singular => vec![],

@@ -32,10 +32,11 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::analysis::{
-    AnalysisError, Case, Cell, HeadScores, Progress, Report, Scale, Table, step,
+    AnalysisError, Case, Cell, HeadScores, Progress, Report, Scale, Table, check_heads, step,
 };
 use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
+use crate::model::spec::ModelSpec;
 
 pub use scaling::By;
 pub use settings::Settings;
@@ -63,7 +64,7 @@ pub fn memory(
 ) -> Result<Report, AnalysisError> {
     let model = std::sync::Arc::clone(engine.model());
     let shape = (model.spec.n_layers, model.spec.n_heads);
-    check(cases, settings, shape)?;
+    check(cases, settings, &model.spec)?;
     let factors = settings.read_factors()?;
     let mut report = Report::new("memory")
         .with("by", settings.by.name())
@@ -134,11 +135,7 @@ pub fn memory(
     Ok(report)
 }
 
-fn check(
-    cases: &[Case],
-    settings: &Settings,
-    (n_layers, n_heads): (usize, usize),
-) -> Result<(), AnalysisError> {
+fn check(cases: &[Case], settings: &Settings, spec: &ModelSpec) -> Result<(), AnalysisError> {
     for case in cases {
         match case.pair() {
             None => {
@@ -167,15 +164,7 @@ fn check(
             "the share of prompts that choose is between 0 and 1",
         ));
     }
-    let unknown = |head: &&HeadId| head.layer >= n_layers || head.head >= n_heads;
-    if let Some(head) = settings.heads.iter().find(unknown) {
-        return Err(AnalysisError::needs(format!(
-            "there is no {head}: layers are 0 to {}, heads 0 to {}",
-            n_layers - 1,
-            n_heads - 1
-        )));
-    }
-    Ok(())
+    check_heads(spec, &settings.heads)
 }
 
 /// The prompts that count, and notes about the others.

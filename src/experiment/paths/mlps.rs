@@ -1,17 +1,13 @@
-//! Path patching of heads into the inputs of MLPs (Zhang et al. 2024, arXiv 2409.01659, section 3; Wang et al. 2022,
-//! section 3.2): what a sender says of another prompt reaches the logits only by what one MLP then reads.
-//!
-//! First pass: z of the sender at the read position is the contrast's, later attention there stays as it was, MLPs and
-//! norms follow; what each MLP then writes is noted, which is a function of what it reads. Second pass: an unedited run in
-//! which one MLP writes that. Both are single rows, since no earlier position is touched and none sees a later one.
+//! From heads into the inputs of MLPs (Zhang et al. 2024, arXiv 2409.01659, section 3). What an MLP writes is a function of
+//! what it reads, so that is what is handed on.
 
 use std::collections::BTreeSet;
 
-use super::engine::{Engine, RunError, Unwatched};
-use super::{Reading, RunSpec};
-use crate::edit::{Edit, Op, Positions, Target};
+use super::fill;
+use crate::experiment::RunSpec;
+use crate::experiment::engine::{Engine, RunError};
 use crate::ids::HeadId;
-use crate::model::plan::{Change, Entry, Plan, RowEdit};
+use crate::model::plan::Plan;
 use crate::model::site::{Part, Site};
 use crate::model::spec::BlockOrder;
 
@@ -25,110 +21,25 @@ impl Engine {
         tokens: &[u32],
         go_on: &mut dyn FnMut(f32) -> bool,
     ) -> Result<Vec<Vec<Option<Vec<f32>>>>, RunError> {
-        if !self.model().spec.is_causal() {
-            return Err(RunError::NotCausal);
-        }
-        let spec = RunSpec {
-            edits: vec![],
-            ..spec.clone()
-        };
-        self.check(&spec)?;
-        self.unedited(&spec, &mut Unwatched)?;
-        let written = self.written_by_mlps(&spec, senders, &mut |f| go_on(f / 2.0))?;
-        let reading = Reading::of(tokens);
-        let plain = self.plain_reading(&spec, Some(tokens), &[])?;
-        let plans: Vec<Plan> = written.iter().flatten().flatten().cloned().collect();
-        let results = vec![plain; plans.len()];
-        let found = self.run_plans(&spec, plans, reading, results, &mut |f| {
-            go_on(f64::from(f).mul_add(0.5, 0.5) as f32)
-        })?;
-        let mut found = found.into_iter();
-        let mut of_layer = |plan: &Option<Plan>| plan.as_ref().and_then(|_| found.next());
-        let of_sender = |plans: &Vec<_>| plans.iter().map(&mut of_layer).collect();
-        Ok(written.iter().map(of_sender).collect())
-    }
-
-    /// A plan a sender and layer, in which the layer's MLP writes what it writes once the sender is patched.
-    fn written_by_mlps(
-        &mut self,
-        spec: &RunSpec,
-        senders: &[HeadId],
-        go_on: &mut dyn FnMut(f32) -> bool,
-    ) -> Result<Vec<Vec<Option<Plan>>>, RunError> {
-        let shape = self.model().spec.clone();
-        let mut plans = vec![vec![None; shape.n_layers]; senders.len()];
-        let mut order: Vec<usize> = (0..senders.len()).collect();
-        order.sort_by_key(|i| senders[*i].layer);
-        let Some(first) = order.first().map(|i| senders[*i].layer) else {
-            return Ok(plans);
-        };
-        let resample = |head: HeadId| {
-            vec![Edit {
-                target: Target::Head(head),
-                op: Op::Resample,
-                at: Positions::At(vec![spec.position]),
-            }]
-        };
-        let edits: Vec<Vec<Edit>> = order.iter().map(|i| resample(senders[*i])).collect();
-        let mut patched = self.plans(spec, &edits, None)?;
-        let (transformer, kept) = (&self.model().transformer, self.own_kept()?);
-        let fill = |values: &[f32]| RowEdit {
-            columns: 0..shape.d_model,
-            positions: vec![spec.position],
-            change: Change::Fill(values.to_vec()),
-        };
-        for layer in first + 1..shape.n_layers {
-            let site = Site::Block(layer, Part::AttnOut);
-            let values = transformer.values_at(kept, site)?;
-            let freeze = fill(&values[spec.position * shape.d_model..][..shape.d_model]);
-            for (i, plan) in order.iter().zip(&mut patched) {
-                if senders[*i].layer < layer {
-                    plan.rows.entry(site).or_default().push(freeze.clone());
-                }
-            }
-        }
-        let record: BTreeSet<Site> = (first..shape.n_layers)
-            .map(|layer| Site::Block(layer, Part::MlpOut))
-            .collect();
-        let past = transformer.past(kept, &Plan::default(), spec.position)?;
-        let mut forward = transformer.gather_row(&past, first, &record);
-        let mut waiting = order.iter().zip(&patched).peekable();
-        let mut under_way: Vec<usize> = vec![];
-        while forward.next_layer() < shape.n_layers {
-            let layer = forward.next_layer();
-            if !go_on((layer - first) as f32 / (shape.n_layers - first) as f32) {
-                return Err(RunError::Stopped);
-            }
-            while let Some((i, plan)) = waiting.next_if(|(i, _)| senders[**i].layer == layer) {
-                let entry = Entry {
-                    layer,
-                    after_pattern: true,
-                };
-                forward.join(kept, entry, plan)?;
-                under_way.push(*i);
-            }
-            let mut recorded = forward.step()?.unwrap_or_default();
-            // The last layer ends at its z.
-            if layer + 1 == shape.n_layers {
-                forward.finish(Some(&[spec.position]))?;
-                recorded = forward.recorded();
-            }
-            let site = Site::Block(layer, Part::MlpOut);
-            let Some(written) = recorded.remove(&site) else {
-                continue;
-            };
-            let written: Vec<f32> = written.flatten_all()?.to_vec1()?;
-            for (row, i) in written.chunks_exact(shape.d_model).zip(&under_way) {
-                let sender = senders[*i].layer;
-                if sender < layer || shape.order == BlockOrder::Sequential {
-                    plans[*i][layer] = Some(Plan {
-                        rows: [(site, vec![fill(row)])].into(),
+        let spec = self.prepared(spec)?;
+        let (n_layers, order) = (self.model().spec.n_layers, self.model().spec.order);
+        let site = |layer| Site::Block(layer, Part::MlpOut);
+        let sites: BTreeSet<Site> = (0..n_layers).map(site).collect();
+        let noted = self.first_pass(&spec, senders, &sites, &mut |f| go_on(f / 2.0))?;
+        // [sender, layer]
+        let mut plans: Vec<Option<Plan>> = vec![None; senders.len() * n_layers];
+        for layer in 0..n_layers {
+            for (sender, row) in noted.get(&site(layer)).into_iter().flatten() {
+                if senders[*sender].layer < layer || order == BlockOrder::Sequential {
+                    plans[sender * n_layers + layer] = Some(Plan {
+                        rows: [(site(layer), vec![fill(spec.position, 0, row)])].into(),
                         ..Plan::default()
                     });
                 }
             }
         }
-        Ok(plans)
+        let found = self.second_pass(&spec, &plans, tokens, &mut |f| go_on(0.5 + f / 2.0))?;
+        Ok(found.chunks(n_layers).map(<[_]>::to_vec).collect())
     }
 }
 
@@ -138,7 +49,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::experiment::Reading;
     use crate::model::load::{Unreported, open};
+    use crate::model::plan::{Change, RowEdit};
 
     const IDS: [u32; 9] = [3, 1, 4, 1, 5, 9, 2, 6, 5];
     const OTHER: [u32; 9] = [3, 1, 7, 1, 5, 8, 2, 6, 5];
